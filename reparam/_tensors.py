@@ -1,0 +1,37 @@
+"""Small tensor helpers that several floors share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+
+def log_mean_exp(log_values: Float[Tensor, K * rest]) -> Float[Tensor, "*rest"]:
+    """log of the mean of `exp(log_values)` over the first axis, without overflow."""
+    return log_values.logsumexp(0) - math.log(log_values.shape[0])
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half-precision tensors as float32, anything else as it is.
+
+    The tails of the relaxed distributions need more than the 10 bits of float16 or the 7 of bfloat16.
+    """
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def unwrap(distribution: Distribution) -> tuple[Distribution, int]:
+    """The distribution inside nested `Independent`s, and how many batch axes they turn into event axes."""
+    num_reinterpreted = 0
+    while isinstance(distribution, Independent):
+        num_reinterpreted += distribution.reinterpreted_batch_ndims
+        distribution = distribution.base_dist
+    return distribution, num_reinterpreted
+
+
+def independent(distribution: Distribution, num_axes: int) -> Distribution:
+    """`distribution` with its last `num_axes` batch axes counted as event axes; itself when there are none."""
+    return Independent(distribution, num_axes, validate_args=False) if num_axes else distribution

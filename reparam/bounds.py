@@ -1,0 +1,119 @@
+"""Draws and bounds: the one place that samples and scores, and the pure functions `[K, B] -> [B]` on log-weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
+
+from reparam._checks import whole
+from reparam._tensors import log_mean_exp, unwrap
+from reparam.model import LatentVariableModel
+
+Bound = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Latents with what scores them. Every score is in nats, `[K, B]`, and computed when it is first asked for.
+
+    Attributes:
+        x: the data, `[B, *event]`.
+        z: the latents, `[K, B, *latent]`.
+        prior, posterior, likelihood: the distributions p(z), q(z|x), p(x|z).
+    """
+
+    x: Tensor
+    z: Tensor
+    prior: Distribution
+    posterior: Distribution
+    likelihood: Distribution
+
+    @cached_property
+    def log_prior(self) -> Float[Tensor, "K B"]:
+        """log p(z)."""
+        return self._checked("prior", self.prior.log_prob(self.z))
+
+    @cached_property
+    def log_likelihood(self) -> Float[Tensor, "K B"]:
+        """log p(x|z)."""
+        return self._checked("likelihood", self.likelihood.log_prob(self.x))
+
+    @cached_property
+    def log_posterior(self) -> Float[Tensor, "K B"]:
+        """log q(z|x)."""
+        return self._checked("posterior", self.posterior.log_prob(self.z))
+
+    @property
+    def log_weight(self) -> Float[Tensor, "K B"]:
+        """log p(x, z) - log q(z|x)."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+    @cached_property
+    def kl(self) -> Float[Tensor, B]:
+        """KL(q(z|x) || p(z)) in closed form.
+
+        Raises:
+            NotImplementedError: no closed form is registered for this pair.
+        """
+        return kl_divergence(self.posterior, self.prior)
+
+    def _checked(self, term: str, log_prob: Tensor) -> Tensor:
+        expected = (self.z.shape[0], self.x.shape[0])
+        if log_prob.shape != expected:
+            raise ValueError(
+                f"log_prob of the {term} has shape {tuple(log_prob.shape)}; one number per sample and example is "
+                f"{expected}. Wrap a per-element distribution in torch.distributions.Independent."
+            )
+        return log_prob
+
+
+def draw(model: LatentVariableModel, x: Tensor, num_samples: int = 1, *, reparameterized: bool = False) -> Draw:
+    """`num_samples` latents from q(z|x) for each example, ready to be scored.
+
+    Args:
+        model: with `prior`, `posterior` and `likelihood`.
+        x: data, `[B, *event]`.
+        num_samples: K, at least 1.
+        reparameterized: use `rsample`, so that gradients reach the posterior through z.
+
+    Raises:
+        ValueError: `reparameterized` with a posterior that has no `rsample`.
+    """
+    whole("num_samples", num_samples)
+    posterior = model.posterior(x)
+    if reparameterized and not posterior.has_rsample:
+        raise ValueError(
+            f"the posterior {type(unwrap(posterior)[0]).__name__} has no rsample, so no gradient passes through its "
+            "draws. "
+            "Use RLOO for any latent, Relaxed for Bernoulli and Categorical, or Enumerate for a small one."
+        )
+    z = posterior.rsample((num_samples,)) if reparameterized else posterior.sample((num_samples,))
+    return score(model, x, z, posterior)
+
+
+def score(model: LatentVariableModel, x: Tensor, z: Tensor, posterior: Distribution) -> Draw:
+    """Given latents `[K, B, *latent]`, ready to be scored; `posterior` is `model.posterior(x)`, computed once."""
+    return Draw(x, z, model.prior(), posterior, model.likelihood(z))
+
+
+def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, B]:
+    """The evidence lower bound, `mean over k of log w_k`, in nats; its expectation is at most log p(x) for every K.
+
+    Reference:
+        Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114, equation 5.
+    """
+    return log_weight.mean(0)
+
+
+def iwae(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, B]:
+    """The importance-weighted bound, `log mean over k of w_k`, in nats; at K = 1 the ELBO, and it rises with K.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2015, arXiv 1509.00519, equation 8.
+    """
+    return log_mean_exp(log_weight)

@@ -1,0 +1,96 @@
+"""Categorical over one-hot vectors, by its logits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.kl import register_kl
+
+from reparam.distributions.noise import gumbel
+
+
+class OneHotCategorical(Distribution):
+    """One of C categories as a one-hot vector, from unnormalised `logits` on the last axis.
+
+    `log_prob(x)` is the log-softmax of the logits at the one in x. A value that is not one-hot has probability zero, so
+    its `log_prob` is `-inf`, with or without validation (torch takes the argmax, which lets a relaxed sample pass for a
+    hard one). A logit of `-inf` rules its category out; sampling, `log_prob`, `entropy` and KL stay free of NaN.
+
+    Args:
+        logits: unnormalised log-probabilities `[..., C]`.
+        validate_args: as in `torch.distributions.Distribution`.
+
+    Example:
+        >>> die = OneHotCategorical(logits=torch.zeros(4))
+        >>> die.log_prob(torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.1, 0.1, 0.7, 0.1]]))
+        tensor([-1.3863,    -inf])
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real_vector}
+    support = constraints.one_hot
+    has_enumerate_support = True
+
+    def __init__(self, logits: Tensor, *, validate_args: bool | None = None) -> None:
+        self.logits = logits
+        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Normalised log-probabilities `[..., C]`."""
+        return self.logits.log_softmax(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.softmax(-1)
+
+    @property
+    def mode(self) -> Tensor:
+        return _one_hot(self.logits.argmax(-1, keepdim=True), self.logits)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> OneHotCategorical:
+        logits = self.logits.expand((*batch_shape, *self.event_shape))
+        return OneHotCategorical(logits, validate_args=self._validate_args)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            logits = self.logits.expand(self._extended_shape(sample_shape))
+            return _one_hot((logits + gumbel(logits)).argmax(-1, keepdim=True), logits)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        chosen = value == 1
+        log_prob = torch.where(chosen, self.log_probs, 0.0).sum(-1)
+        one_hot = (chosen | (value == 0)).all(-1) & (chosen.sum(-1) == 1)
+        return torch.where(one_hot, log_prob, -torch.inf)
+
+    def entropy(self) -> Tensor:
+        return -_expected(self.log_probs, self.log_probs)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        num_states = self.event_shape[0]
+        states = torch.eye(num_states, dtype=self.logits.dtype, device=self.logits.device)
+        states = states.reshape((num_states,) + (1,) * len(self.batch_shape) + (num_states,))
+        return states.expand((num_states, *self.batch_shape, num_states)) if expand else states
+
+
+def _one_hot(index: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros_like(like).scatter(-1, index, 1.0)
+
+
+def _expected(log_probs: Tensor, values: Tensor) -> Tensor:
+    """Sum of `exp(log_probs) * values`, where a category of probability zero adds nothing."""
+    possible = log_probs > -torch.inf
+    return torch.where(possible, log_probs.exp() * torch.where(possible, values, 0.0), 0.0).sum(-1)
+
+
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _kl_categorical_categorical(p: OneHotCategorical, q: OneHotCategorical) -> Tensor:
+    return _expected(p.log_probs, p.log_probs - q.log_probs)

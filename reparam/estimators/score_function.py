@@ -1,0 +1,41 @@
+"""Score-function estimators: nothing has to be differentiable in z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from reparam._checks import whole
+from reparam.bounds import draw
+from reparam.estimators.estimate import Estimate
+from reparam.model import LatentVariableModel
+from reparam.surrogates import rloo
+
+
+@dataclass(frozen=True)
+class RLOO:
+    """REINFORCE with the other samples' mean as baseline; unbiased for the gradient of the ELBO, for any latent.
+
+    Args:
+        num_samples: K >= 2 hard draws for each example; the variance falls as K grows.
+
+    Raises:
+        ValueError: fewer than two samples.
+
+    Reference:
+        Kool, van Hoof, Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, 2019, equation 8.
+    """
+
+    num_samples: int = 4
+
+    def __post_init__(self) -> None:
+        remedy = "Each sample is compared with the mean of the others. Use RLOO(num_samples=4)."
+        whole("num_samples", self.num_samples, least=2, remedy=remedy)
+
+    def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        samples = draw(model, x, self.num_samples)
+        return Estimate.of(rloo(samples.log_weight, samples.log_posterior), "elbo")
+
+    def at(self, step: int) -> RLOO:
+        return self

@@ -1,0 +1,70 @@
+"""Pictures: grids of images, and what a model draws."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from reparam._checks import whole
+from reparam.evaluation import evaluating
+from reparam.model import LatentVariableModel
+
+
+def reconstruct(model: LatentVariableModel, x: Tensor) -> Tensor:
+    """E[x|z] for one draw z ~ q(z|x) of each example, `[B, *event]`; hard latents in a discrete model."""
+    with evaluating(model):
+        return model.likelihood(model.posterior(x).sample()).mean
+
+
+def sample(model: LatentVariableModel, num_samples: int) -> Tensor:
+    """E[x|z] for draws z ~ p(z), `[num_samples, *event]`; hard latents in a discrete model."""
+    with evaluating(model):
+        return model.likelihood(model.prior().sample((whole("num_samples", num_samples),))).mean
+
+
+def save_image_grid(path: str | Path, images: Tensor, *, columns: int = 8) -> Path:
+    """Writes images as one PNG, row by row; missing folders are made.
+
+    Args:
+        path: where to. An existing picture of that name is replaced, whole or not at all.
+        images: values in [0, 1] (others are clipped): `[N, H, W]`, `[N, 1, H, W]`, `[N, 3, H, W]`, or `[N, H * H]` for
+            flat square ones.
+        columns: images in a row; a shorter last row is filled with black.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: another shape, or no image.
+    """
+    whole("columns", columns)
+    pixels = _as_rgb_or_grey(images.detach().float().cpu())
+    columns = min(columns, len(pixels))
+    rows = -(-len(pixels) // columns)
+    blank = torch.zeros(rows * columns - len(pixels), *pixels.shape[1:])
+    grid = torch.cat([pixels, blank]).unflatten(0, (rows, columns))  # [rows, columns, channels, H, W]
+    grid = grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [rows * H, columns * W, channels]
+    array = (grid.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(unfinished, format="PNG")
+    return unfinished.replace(path)
+
+
+def _as_rgb_or_grey(images: Tensor) -> Tensor:
+    """`[N, channels, H, W]` with one or three channels."""
+    if len(images) and images.dim() == 2 and math.isqrt(images.shape[1]) ** 2 == images.shape[1]:
+        side = math.isqrt(images.shape[1])
+        return images.reshape(-1, 1, side, side)
+    if len(images) and images.dim() == 3:
+        return images.unsqueeze(1)
+    if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
+        return images
+    raise ValueError(
+        f"images have shape {tuple(images.shape)}; expected at least one as [N, H, W], [N, 1 or 3, H, W] or [N, H * H]."
+    )

@@ -1,0 +1,86 @@
+"""The model: a prior, a posterior and a likelihood, each a torch distribution."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from reparam.families import Family
+
+
+@runtime_checkable
+class LatentVariableModel(Protocol):
+    """Anything with these three methods trains and is evaluated here; no base class is needed.
+
+    Batch shapes: `prior()` has none, `posterior(x)` has `[B]` for x of shape `[B, *event]`, `likelihood(z)` has the
+    leading axes of z, usually `[K, B]`. Wrap per-element distributions in `torch.distributions.Independent`.
+    """
+
+    def prior(self) -> Distribution:
+        """p(z)."""
+        ...
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z|x), the approximate posterior."""
+        ...
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x|z)."""
+        ...
+
+
+class VAE(nn.Module):
+    """The variational autoencoder: two networks between two families.
+
+    Args:
+        latent: family of z; the prior is its standard member, the posterior the member that the encoder names.
+        observation: family of x.
+        encoder: `[B, *observation.event_shape]` to `[B, latent.num_params]`.
+        decoder: `[..., latent.num_features]` to `[..., observation.num_params]`.
+
+    Reference:
+        Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114.
+
+    Example:
+        >>> from reparam import Gaussian, Bernoulli, mlp
+        >>> latent, pixels = Gaussian(20), Bernoulli(784)
+        >>> model = VAE(latent, pixels, mlp(784, [400], latent.num_params), mlp(20, [400], pixels.num_params))
+        >>> model.likelihood(model.prior().sample((64,))).mean.shape
+        torch.Size([64, 784])
+    """
+
+    def __init__(self, latent: Family, observation: Family, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.latent = latent
+        self.observation = observation
+        self.encoder = encoder
+        self.decoder = decoder
+        # a buffer, so that the prior follows the model to its device and dtype; derived, so that no checkpoint holds it
+        dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+        self.register_buffer("_standard", torch.zeros(latent.num_params, dtype=dtype), persistent=False)
+
+    _standard: Tensor
+
+    def prior(self) -> Distribution:
+        """p(z): the standard member of the latent family."""
+        return self.latent(self._standard)
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z|x) with batch shape `[B]`."""
+        event_shape = self.observation.event_shape
+        if x.shape[1:] != event_shape:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; the model's observations are {tuple(event_shape)}, so x is "
+                f"[batch, {', '.join(map(str, event_shape))}]. Reshape x, or give the observation family its shape."
+            )
+        return self.latent(self.encoder(x))
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x|z) with the leading axes of z as its batch shape."""
+        return self.observation.likelihood(self.decoder(self.latent.features(z)))
+
+    def extra_repr(self) -> str:
+        return f"latent={self.latent}, observation={self.observation}"

@@ -1,0 +1,121 @@
+"""A family out of any class of `torch.distributions`, through its own constraints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints, transform_to
+
+from reparam._checks import Shape
+from reparam._checks import shape as check_shape
+from reparam._tensors import independent
+from reparam.families import Family
+
+_REFUSED = {
+    "Categorical": "its draws are indices, which a network cannot read. Use rp.Categorical, whose draws are one-hot.",
+    "RelaxedBernoulli": "a relaxation is a gradient estimator here. Use rp.Bernoulli and train with rp.Relaxed.",
+    "LogitRelaxedBernoulli": "a relaxation is a gradient estimator here. Use rp.Bernoulli and train with rp.Relaxed.",
+    "RelaxedOneHotCategorical": "a relaxation is a gradient estimator here. Use rp.Categorical and rp.Relaxed.",
+}
+# Of several ways to give the same parameter, the one that an unconstrained network output fits best.
+_REDUNDANT = {"logits": ["probs"], "scale_tril": ["covariance_matrix", "precision_matrix"]}
+
+
+class TorchFamily(Family):
+    """Independent draws of any torch distribution whose parameters can be mapped from real numbers.
+
+    Each parameter takes as many raw numbers as it needs and passes through `transform_to(constraint)`: a positive
+    parameter is `exp(raw)`, a probability `sigmoid(raw)`, a Cholesky factor has exp on its diagonal. Zero gives scale
+    1.
+
+    Args:
+        distribution: a class such as `torch.distributions.Gamma`.
+        shape: of one draw; for a distribution over vectors the last axis is the vector.
+        fixed: parameters that no network gives, by name: `total_count=10`.
+
+    Raises:
+        TypeError: not a class of torch distributions, or one that this cannot express; the message gives the reason.
+
+    Example:
+        >>> family = TorchFamily(torch.distributions.Gamma, 5)
+        >>> family.num_params, family(torch.zeros(3, 10)).log_prob(torch.ones(3, 5)).shape
+        (10, torch.Size([3]))
+    """
+
+    def __init__(self, distribution: type[Distribution], shape: Shape, **fixed: Any) -> None:
+        self.distribution = distribution
+        self.shape = shape
+        self.fixed = fixed
+        self._event_shape = check_shape("shape", shape)
+        if not (isinstance(distribution, type) and issubclass(distribution, Distribution)):
+            raise TypeError(f"distribution is {distribution!r}; give a class, such as torch.distributions.Gamma.")
+        if distribution.__name__ in _REFUSED:
+            raise self._refusal(_REFUSED[distribution.__name__])
+        event_dim = getattr(distribution.support, "event_dim", 0)
+        self._batch_axes = len(self.event_shape) - event_dim
+        if self._batch_axes < 0:
+            raise self._refusal(f"one draw has {event_dim} axes, more than shape {tuple(self.event_shape)} has.")
+        self._constraints = self._free_constraints()
+        self._raw_shapes = {name: self._raw_shape(constraint) for name, constraint in self._constraints.items()}
+        self._sizes = [shape.numel() for shape in self._raw_shapes.values()]
+        try:
+            standard = self._distribution(torch.zeros(self.num_params))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise self._refusal(f"building it failed: {error}") from error
+        if standard.event_shape != self.event_shape:
+            raise self._refusal(f"one draw has shape {tuple(standard.event_shape)}, not {tuple(self.event_shape)}.")
+
+    def __repr__(self) -> str:
+        fixed = "".join(f", {name}={value!r}" for name, value in self.fixed.items())
+        return f"TorchFamily({getattr(self.distribution, '__name__', self.distribution)}, {self.shape}{fixed})"
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return self._event_shape
+
+    @property
+    def num_params(self) -> int:
+        return sum(self._sizes)
+
+    def features(self, z: Tensor) -> Tensor:
+        """A draw as flat numbers; integer draws become floats."""
+        return super().features(z if z.is_floating_point() else z.to(torch.get_default_dtype()))
+
+    def _distribution(self, params: Tensor) -> Distribution:
+        parts = zip(self._constraints.items(), self._raw_shapes.values(), params.split(self._sizes, -1), strict=True)
+        values = {
+            name: transform_to(constraint)(part.reshape(*part.shape[:-1], *shape))
+            for (name, constraint), shape, part in parts
+        }
+        return independent(self.distribution(**values, **self.fixed, validate_args=False), self._batch_axes)
+
+    def _refusal(self, reason: str) -> TypeError:
+        return TypeError(f"{self} cannot be a family: {reason}")
+
+    def _free_constraints(self) -> dict[str, Any]:
+        """The constraints of the parameters that a network is to give."""
+        declared = getattr(self.distribution, "arg_constraints", None)
+        if not isinstance(declared, dict):
+            raise self._refusal("its arg_constraints depend on one another. Write a Family with the map you want.")
+        unknown = set(self.fixed) - set(declared)
+        if unknown:
+            raise self._refusal(f"it has no parameter {sorted(unknown)}; it has {sorted(declared)}.")
+        dropped = {other for name in declared for other in _REDUNDANT.get(name, []) if other in declared}
+        free = {name: c for name, c in declared.items() if name not in dropped and name not in self.fixed}
+        for name, constraint in free.items():
+            if constraints.is_dependent(constraint) or constraint.is_discrete:
+                raise self._refusal(f"{name} is not a map of a real number. Fix it: TorchFamily(..., {name}=value).")
+        if not free:
+            raise self._refusal("no parameter is left for a network to give.")
+        return free
+
+    def _raw_shape(self, constraint: Any) -> torch.Size:
+        """Shape of the unconstrained numbers behind one parameter of one draw."""
+        batch, width = self.event_shape[: self._batch_axes], self.event_shape[-1:]
+        try:
+            raw_shape = transform_to(constraint).inverse_shape(batch + width * constraint.event_dim)
+        except NotImplementedError as error:
+            raise self._refusal(f"torch has no transform onto {constraint}.") from error
+        return torch.Size(raw_shape)

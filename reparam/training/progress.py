@@ -1,0 +1,35 @@
+"""A progress bar that is there when somebody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], description: str, status: Callable[[], str] = str) -> Iterator[T]:
+    """The same items, with a bar on standard error while they pass; nothing at all where that is no terminal.
+
+    Args:
+        items: anything to go over; the bar shows an end if it has a length.
+        description: what stands before the bar.
+        status: asked for a text to stand behind the bar a few times a second, never at every item.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    text = (TextColumn("{task.description}"), *columns, TextColumn("{task.fields[status]}"))
+    with Progress(*text, console=console, transient=True, auto_refresh=False) as bar:
+        task = bar.add_task(description, total=len(items) if isinstance(items, Sized) else None, status="")
+        shown = bar.get_time()
+        for done, item in enumerate(items):
+            if bar.get_time() - shown > 0.2:
+                shown = bar.get_time()
+                bar.update(task, completed=done, status=status(), refresh=True)
+            yield item
