@@ -1,9 +1,8 @@
 """A variational autoencoder written out by hand, on MNIST: the template for the other three scripts.
 
-An image x is explained by 20 numbers z ~ N(0, I), which a network, the decoder, turns into the log-odds of 784 Bernoulli
-pixels, p(x|z). A second network, the encoder, guesses which z explain a given x: q(z|x) = N(loc, scale^2). Both train on
-a lower bound of log p(x), the ELBO: E_q[log p(x|z)] - KL(q(z|x) || p(z)). Its gradient reaches the encoder *through* the
-sample z = loc + scale * noise. In `gaussian_vae.py` `torch.distributions` stand in place of the formulas.
+An image x is explained by 20 numbers z ~ N(0, I), from which a network, the decoder, makes the log-odds of 784 pixels,
+p(x|z). Another, the encoder, guesses which z explain a given x: q(z|x) = N(loc, scale^2). Both train on a bound of
+log p(x), the ELBO: E_q[log p(x|z)] - KL(q(z|x) || p(z)); its gradient passes *through* z = loc + scale * noise.
 """
 
 from pathlib import Path

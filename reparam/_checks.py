@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import torch
 
@@ -12,20 +13,27 @@ Shape = int | tuple[int, ...]
 
 def whole(name: str, value: object, *, least: int = 1, remedy: str = "") -> int:
     """`value` as an int of at least `least`, or an error that says what to pass."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is {value!r}; it must be a whole number. {remedy}".rstrip())
-    if value < least:
+    if int(value) < least:
         raise ValueError(f"{name} is {value}; it must be at least {least}. {remedy}".rstrip())
-    return value
+    return int(value)
+
+
+def number(name: str, value: object, *, remedy: str = "") -> float:
+    """`value` as a finite float, or an error that says what to pass."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; it must be a number. {remedy}".rstrip())
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; it must be finite. {remedy}".rstrip())
+    return float(value)
 
 
 def positive(name: str, value: object, *, remedy: str = "") -> float:
     """`value` as a finite float above zero, or an error that says what to pass."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}; it must be a number above 0. {remedy}".rstrip())
-    if not (math.isfinite(value) and value > 0):
+    if isinstance(value, Real) and not (math.isfinite(value) and float(value) > 0):
         raise ValueError(f"{name} is {value}; it must be finite and above 0. {remedy}".rstrip())
-    return float(value)
+    return number(name, value, remedy=remedy)
 
 
 def choice(name: str, value: object, allowed: Sequence[str]) -> str:
@@ -36,8 +44,21 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> str:
 
 
 def shape(name: str, value: object) -> torch.Size:
-    """An int or a sequence of ints, all at least 1, as a `torch.Size`."""
-    sizes = (value,) if isinstance(value, int) else value
-    if not isinstance(sizes, Sequence) or isinstance(sizes, str) or not sizes:
-        raise TypeError(f"{name} is {value!r}; give a whole number such as 784 or a shape such as (1, 28, 28).")
-    return torch.Size([whole(f"a size in {name} {value!r}", size) for size in sizes])
+    """An int or a tuple of ints, all at least 1, as a `torch.Size`."""
+    sizes = value if isinstance(value, tuple) else (value,)
+    remedy = "Give a whole number such as 784, or a tuple such as (1, 28, 28)."
+    if not sizes:
+        raise ValueError(f"{name} is {value!r}; it must have at least one axis. {remedy}")
+    return torch.Size([whole(f"{name}, {value!r}," if len(sizes) > 1 else name, size, remedy=remedy) for size in sizes])
+
+
+def usable_device(name: torch.device | str) -> torch.device:
+    """The device of this name, if this machine and this build of torch have it."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        found = torch.accelerator.current_accelerator()
+        available = "cpu" if found is None else f"cpu and {found.type}"
+        raise ValueError(f"device is {name!r}; this machine has {available} (torch {torch.__version__}).") from error
+    return device

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+T = TypeVar("T")
 
-def log_mean_exp(log_values: Float[Tensor, K * rest]) -> Float[Tensor, "*rest"]:
+
+class memo(Generic[T]):
+    """A property computed once: `functools.cached_property` without its lock, which `torch.compile` cannot enter."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        if instance is None:  # looked up on the class, by help() for one
+            return self  # type: ignore[return-value]
+        name = self.compute.__name__
+        if name not in instance.__dict__:
+            instance.__dict__[name] = self.compute(instance)
+        value: T = instance.__dict__[name]
+        return value
+
+
+def log_mean_exp(log_values: Float[Tensor, "K *rest"]) -> Float[Tensor, "*rest"]:
     """log of the mean of `exp(log_values)` over the first axis, without overflow."""
     return log_values.logsumexp(0) - math.log(log_values.shape[0])
 

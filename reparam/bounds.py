@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from reparam._checks import whole
-from reparam._tensors import log_mean_exp, unwrap
+from reparam._tensors import log_mean_exp, memo, unwrap
 from reparam.model import LatentVariableModel
 
 Bound = Callable[[Tensor], Tensor]
@@ -33,17 +32,17 @@ class Draw:
     posterior: Distribution
     likelihood: Distribution
 
-    @cached_property
+    @memo
     def log_prior(self) -> Float[Tensor, "K B"]:
         """log p(z)."""
         return self._checked("prior", self.prior.log_prob(self.z))
 
-    @cached_property
+    @memo
     def log_likelihood(self) -> Float[Tensor, "K B"]:
         """log p(x|z)."""
         return self._checked("likelihood", self.likelihood.log_prob(self.x))
 
-    @cached_property
+    @memo
     def log_posterior(self) -> Float[Tensor, "K B"]:
         """log q(z|x)."""
         return self._checked("posterior", self.posterior.log_prob(self.z))
@@ -53,14 +52,14 @@ class Draw:
         """log p(x, z) - log q(z|x)."""
         return self.log_likelihood + self.log_prior - self.log_posterior
 
-    @cached_property
-    def kl(self) -> Float[Tensor, B]:
+    @memo
+    def kl(self) -> Float[Tensor, "B"]:
         """KL(q(z|x) || p(z)) in closed form.
 
         Raises:
             NotImplementedError: no closed form is registered for this pair.
         """
-        return kl_divergence(self.posterior, self.prior)
+        return closed_form_kl(self.posterior, self.prior, len(self.x))
 
     def _checked(self, term: str, log_prob: Tensor) -> Tensor:
         expected = (self.z.shape[0], self.x.shape[0])
@@ -70,6 +69,22 @@ class Draw:
                 f"{expected}. Wrap a per-element distribution in torch.distributions.Independent."
             )
         return log_prob
+
+
+def closed_form_kl(posterior: Distribution, prior: Distribution, batch_size: int) -> Float[Tensor, "B"]:
+    """KL(q(z|x) || p(z)), one number for each example.
+
+    Raises:
+        NotImplementedError: no closed form is registered for this pair.
+        ValueError: the KL is not of shape `[B]`: a per-element distribution that is not wrapped in `Independent`.
+    """
+    kl = kl_divergence(posterior, prior)
+    if kl.shape != (batch_size,):
+        raise ValueError(
+            f"KL(q || p) has shape {tuple(kl.shape)}; one number per example is ({batch_size},). "
+            "Wrap per-element priors and posteriors in torch.distributions.Independent."
+        )
+    return kl
 
 
 def draw(model: LatentVariableModel, x: Tensor, num_samples: int = 1, *, reparameterized: bool = False) -> Draw:
@@ -98,10 +113,23 @@ def draw(model: LatentVariableModel, x: Tensor, num_samples: int = 1, *, reparam
 
 def score(model: LatentVariableModel, x: Tensor, z: Tensor, posterior: Distribution) -> Draw:
     """Given latents `[K, B, *latent]`, ready to be scored; `posterior` is `model.posterior(x)`, computed once."""
-    return Draw(x, z, model.prior(), posterior, model.likelihood(z))
+    likelihood = model.likelihood(z)
+    check_event(x, likelihood)
+    return Draw(x, z, model.prior(), posterior, likelihood)
 
 
-def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, B]:
+def check_event(x: Tensor, likelihood: Distribution) -> None:
+    """Refuses x of another shape than the likelihood's draws, which would be broadcast."""
+    event_shape = likelihood.event_shape
+    if x.shape[1:] != event_shape:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, and one draw of the likelihood {tuple(event_shape)}; x must be "
+            f"{('batch', *event_shape)}. Reshape x, or wrap a per-element likelihood in "
+            "torch.distributions.Independent."
+        )
+
+
+def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
     """The evidence lower bound, `mean over k of log w_k`, in nats; its expectation is at most log p(x) for every K.
 
     Reference:
@@ -110,7 +138,7 @@ def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, B]:
     return log_weight.mean(0)
 
 
-def iwae(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, B]:
+def iwae(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
     """The importance-weighted bound, `log mean over k of w_k`, in nats; at K = 1 the ELBO, and it rises with K.
 
     Reference:

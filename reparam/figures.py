@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from reparam._checks import whole
-from reparam.evaluation import evaluating
+from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
 
 
@@ -31,29 +31,42 @@ def save_image_grid(path: str | Path, images: Tensor, *, columns: int = 8) -> Pa
 
     Args:
         path: where to. An existing picture of that name is replaced, whole or not at all.
-        images: values in [0, 1] (others are clipped): `[N, H, W]`, `[N, 1, H, W]`, `[N, 3, H, W]`, or `[N, H * H]` for
-            flat square ones.
+        images: floating point in [0, 1] (clipped) or uint8: `[N, H, W]`, `[N, 1, H, W]`, `[N, 3, H, W]`, or `[N, H *
+            H]` for flat square ones.
         columns: images in a row; a shorter last row is filled with black.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: another shape, or no image.
+        TypeError, ValueError: another shape or type, no image, NaN, or a name that does not end in .png.
     """
     whole("columns", columns)
-    pixels = _as_rgb_or_grey(images.detach().float().cpu())
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"path is {str(path)!r}; pictures are PNG files. End the name in .png.")
+    pixels = _as_rgb_or_grey(_as_floats(images))
     columns = min(columns, len(pixels))
     rows = -(-len(pixels) // columns)
     blank = torch.zeros(rows * columns - len(pixels), *pixels.shape[1:])
     grid = torch.cat([pixels, blank]).unflatten(0, (rows, columns))  # [rows, columns, channels, H, W]
     grid = grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [rows * H, columns * W, channels]
     array = (grid.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
     Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(unfinished, format="PNG")
     return unfinished.replace(path)
+
+
+def _as_floats(images: Tensor) -> Tensor:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images is a {type(images).__name__}; it must be a tensor. Use torch.as_tensor(images).")
+    if not (images.is_floating_point() or images.dtype == torch.uint8):
+        raise TypeError(f"images are {images.dtype}; give floating point in [0, 1], or uint8 in 0 to 255.")
+    pixels = images.detach().cpu().float()
+    if not pixels.isfinite().all():
+        raise ValueError("images hold NaN or Inf; there is nothing to draw. Look at the model that made them.")
+    return pixels / 255 if images.dtype == torch.uint8 else pixels
 
 
 def _as_rgb_or_grey(images: Tensor) -> Tensor:

@@ -38,8 +38,12 @@ class VAE(nn.Module):
     Args:
         latent: family of z; the prior is its standard member, the posterior the member that the encoder names.
         observation: family of x.
-        encoder: `[B, *observation.event_shape]` to `[B, latent.num_params]`.
-        decoder: `[..., latent.num_features]` to `[..., observation.num_params]`.
+        encoder: `[B, *observation.event_shape]` to `latent.num_params` numbers for each example.
+        decoder: `[N, latent.num_features]` to `observation.num_params` numbers for each row, in any shape such as
+            `[N, 1, 28, 28]`. The sample and batch axes are folded into N, so convolutions and batch norm may be used.
+
+    Raises:
+        TypeError: a family or a network of another kind.
 
     Reference:
         Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114.
@@ -54,11 +58,19 @@ class VAE(nn.Module):
 
     def __init__(self, latent: Family, observation: Family, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
+        for name, family in (("latent", latent), ("observation", observation)):
+            if not isinstance(family, Family):
+                raise TypeError(
+                    f"{name} is {family!r}; it must be a family such as rp.Gaussian(20) or rp.Bernoulli(784)."
+                )
+        for name, network in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(network, nn.Module):
+                raise TypeError(f"{name} is {network!r}; it must be an nn.Module, such as rp.mlp(784, [400], 40).")
         self.latent = latent
         self.observation = observation
         self.encoder = encoder
         self.decoder = decoder
-        # a buffer, so that the prior follows the model to its device and dtype; derived, so that no checkpoint holds it
+        # only its device and dtype are used: a buffer follows the model, and no checkpoint needs to hold it
         dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self.register_buffer("_standard", torch.zeros(latent.num_params, dtype=dtype), persistent=False)
 
@@ -66,7 +78,7 @@ class VAE(nn.Module):
 
     def prior(self) -> Distribution:
         """p(z): the standard member of the latent family."""
-        return self.latent(self._standard)
+        return self.latent(torch.zeros_like(self._standard))
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) with batch shape `[B]`."""
@@ -76,11 +88,13 @@ class VAE(nn.Module):
                 f"x has shape {tuple(x.shape)}; the model's observations are {tuple(event_shape)}, so x is "
                 f"[batch, {', '.join(map(str, event_shape))}]. Reshape x, or give the observation family its shape."
             )
-        return self.latent(self.encoder(x))
+        return self.latent(self.encoder(x).flatten(1))
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z) with the leading axes of z as its batch shape."""
-        return self.observation.likelihood(self.decoder(self.latent.features(z)))
+        features = self.latent.features(z)
+        params = self.decoder(features.reshape(-1, self.latent.num_features)).flatten(1)
+        return self.observation.likelihood(params.reshape(*features.shape[:-1], params.shape[-1]))
 
     def extra_repr(self) -> str:
         return f"latent={self.latent}, observation={self.observation}"

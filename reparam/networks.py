@@ -25,9 +25,14 @@ def mlp(
         activation: makes the module between two layers.
 
     Example:
+        >>> import torch
         >>> mlp((1, 28, 28), [400], 40)(torch.zeros(8, 1, 28, 28)).shape
         torch.Size([8, 40])
     """
+    if not isinstance(hidden, Sequence):
+        raise TypeError(f"hidden is {hidden!r}; it must be a list of widths, such as [400].")
+    if isinstance(activation, nn.Module) or not callable(activation):
+        raise TypeError(f"activation is {activation!r}; it must make a module, as the class nn.ReLU does.")
     in_shape = shape("in_features", in_features)
     widths = [
         in_shape.numel(),

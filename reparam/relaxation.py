@@ -116,12 +116,15 @@ def relax(model: LatentVariableModel, temperature: float | Tensor, *, straight_t
 
     Raises:
         TypeError: the latent has no relaxation.
+        ValueError: a temperature that is not above 0.
 
     Reference:
         Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, section 3.3 and appendix C.
     """
     if is_relaxed(model.prior()):
         raise TypeError("the model is relaxed already. Relax the exact model: relaxed_model.exact.")
+    if isinstance(temperature, Tensor) and not bool((temperature > 0).all()):
+        raise ValueError(f"temperature is {temperature.tolist()}; it must be above 0, such as 0.5.")
     relaxed = RelaxedModel(model, temperature, straight_through)
     relaxed.prior()  # refuses now what could not be drawn later
     return relaxed

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reparam._checks import positive, whole
+from reparam._checks import number, positive, whole
 
 Schedule = Callable[[int], float]
 
@@ -42,6 +42,8 @@ class exponential:
         for name in ("start", "end", "rate"):
             positive(name, getattr(self, name))
         whole("every", self.every)
+        if self.end > self.start:
+            raise ValueError(f"start is {self.start} and end {self.end}; a decay ends below its start. Swap the two.")
 
     def __call__(self, step: int) -> float:
         return max(self.end, self.start * math.exp(-self.rate * (step // self.every * self.every)))
@@ -61,6 +63,8 @@ class linear:
     num_steps: int
 
     def __post_init__(self) -> None:
+        number("start", self.start)
+        number("end", self.end)
         whole("num_steps", self.num_steps)
 
     def __call__(self, step: int) -> float:

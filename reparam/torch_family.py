@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ _REFUSED = {
     "Categorical": "its draws are indices, which a network cannot read. Use rp.Categorical, whose draws are one-hot.",
     "RelaxedBernoulli": "a relaxation is a gradient estimator here. Use rp.Bernoulli and train with rp.Relaxed.",
     "LogitRelaxedBernoulli": "a relaxation is a gradient estimator here. Use rp.Bernoulli and train with rp.Relaxed.",
+    "ContinuousBernoulli": "torch's density does not integrate to one (0.8 at logit 20). Bernoulli takes grey pixels.",
+    "OneHotCategoricalStraightThrough": "its rsample has a biased gradient. Use rp.Categorical and rp.Relaxed.",
     "RelaxedOneHotCategorical": "a relaxation is a gradient estimator here. Use rp.Categorical and rp.Relaxed.",
 }
 # Of several ways to give the same parameter, the one that an unconstrained network output fits best.
@@ -53,7 +56,7 @@ class TorchFamily(Family):
             raise TypeError(f"distribution is {distribution!r}; give a class, such as torch.distributions.Gamma.")
         if distribution.__name__ in _REFUSED:
             raise self._refusal(_REFUSED[distribution.__name__])
-        event_dim = getattr(distribution.support, "event_dim", 0)
+        event_dim = self._support_event_dim()
         self._batch_axes = len(self.event_shape) - event_dim
         if self._batch_axes < 0:
             raise self._refusal(f"one draw has {event_dim} axes, more than shape {tuple(self.event_shape)} has.")
@@ -61,11 +64,12 @@ class TorchFamily(Family):
         self._raw_shapes = {name: self._raw_shape(constraint) for name, constraint in self._constraints.items()}
         self._sizes = [shape.numel() for shape in self._raw_shapes.values()]
         try:
-            standard = self._distribution(torch.zeros(self.num_params))
+            standard = self._distribution(torch.zeros(self.num_params), validate_args=True)
         except (TypeError, ValueError, RuntimeError) as error:
             raise self._refusal(f"building it failed: {error}") from error
-        if standard.event_shape != self.event_shape:
-            raise self._refusal(f"one draw has shape {tuple(standard.event_shape)}, not {tuple(self.event_shape)}.")
+        if standard.batch_shape or standard.event_shape != self.event_shape:
+            made = (*standard.batch_shape, *standard.event_shape)
+            raise self._refusal(f"one draw has shape {made}, not {tuple(self.event_shape)}.")
 
     def __repr__(self) -> str:
         fixed = "".join(f", {name}={value!r}" for name, value in self.fixed.items())
@@ -83,26 +87,42 @@ class TorchFamily(Family):
         """A draw as flat numbers; integer draws become floats."""
         return super().features(z if z.is_floating_point() else z.to(torch.get_default_dtype()))
 
-    def _distribution(self, params: Tensor) -> Distribution:
+    def _distribution(self, params: Tensor, validate_args: bool = False) -> Distribution:
         parts = zip(self._constraints.items(), self._raw_shapes.values(), params.split(self._sizes, -1), strict=True)
         values = {
             name: transform_to(constraint)(part.reshape(*part.shape[:-1], *shape))
             for (name, constraint), shape, part in parts
         }
-        return independent(self.distribution(**values, **self.fixed, validate_args=False), self._batch_axes)
+        fixed = {name: v.to(params) if isinstance(v, Tensor) else v for name, v in self.fixed.items()}
+        made: Any = self.distribution
+        return independent(made(**values, **fixed, validate_args=validate_args), self._batch_axes)
 
     def _refusal(self, reason: str) -> TypeError:
         return TypeError(f"{self} cannot be a family: {reason}")
+
+    def _support_event_dim(self) -> int:
+        """How many axes one draw has. A support that moves with real parameters is refused: torch then scores values
+        outside it as if they were inside, and no bound of such a model is one."""
+        try:
+            support: Any = self.distribution.support
+            if constraints.is_dependent(support) and not support.is_discrete:
+                raise self._refusal("its support moves with its parameters, outside of which torch's density is wrong.")
+            return int(support.event_dim)
+        except (NotImplementedError, AttributeError) as error:
+            raise self._refusal("it wraps other distributions. Write a Family with the map you want.") from error
 
     def _free_constraints(self) -> dict[str, Any]:
         """The constraints of the parameters that a network is to give."""
         declared = getattr(self.distribution, "arg_constraints", None)
         if not isinstance(declared, dict):
             raise self._refusal("its arg_constraints depend on one another. Write a Family with the map you want.")
-        unknown = set(self.fixed) - set(declared)
+        known = set(inspect.signature(self.distribution.__init__).parameters) - {"self", "validate_args"}
+        unknown = set(self.fixed) - known
         if unknown:
-            raise self._refusal(f"it has no parameter {sorted(unknown)}; it has {sorted(declared)}.")
+            raise self._refusal(f"it has no parameter {sorted(unknown)}; it has {sorted(known)}.")
+        groups = [{name, *others} for name, others in _REDUNDANT.items()]
         dropped = {other for name in declared for other in _REDUNDANT.get(name, []) if other in declared}
+        dropped |= {name for group in groups if group & set(self.fixed) for name in group}
         free = {name: c for name, c in declared.items() if name not in dropped and name not in self.fixed}
         for name, constraint in free.items():
             if constraints.is_dependent(constraint) or constraint.is_discrete:

@@ -46,7 +46,7 @@ def main() -> None:
         table.add_row(script, *(figures.get(column, "") for column in columns))
     print()
     Console(width=None if sys.stdout.isatty() else 100).print(table)
-    print("Pictures are in results/. binconcrete.py and concrete.py quote a surrogate; see the README for why they differ.")
+    print("Pictures are in results/. The losses of binconcrete.py and concrete.py are surrogates: see the README.")
 
 
 if __name__ == "__main__":

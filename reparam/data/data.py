@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from reparam._checks import whole
+from reparam._checks import choice, whole
 
 Protocol = Literal["grey", "dynamic", "threshold", "static", "as given"]
 
@@ -25,44 +26,53 @@ class Data:
 
     Attributes:
         values: `[N, *event]`, uint8 (0 to 255 stand for 0 to 1) or floating point (used as it is).
-        protocol: how values became x; results under different protocols do not compare.
+        protocol: how values became x, a name under which results may be compared; "dynamic" also acts, see above.
         labels: `[N]`, if there are any. No model here sees them.
         dtype: of the batches.
 
     Raises:
         TypeError: values that are neither bytes nor floating point.
-        ValueError: no examples, a scalar example, NaN or Inf.
+        ValueError: no examples, a scalar example, NaN or Inf, bits posing as bytes.
     """
 
     values: Tensor
     protocol: Protocol = "as given"
     labels: Tensor | None = None
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
 
     def __post_init__(self) -> None:
-        values = self.values
-        if values.dim() < 2 or len(values) == 0:
-            raise ValueError(
-                f"data have shape {tuple(values.shape)}; they must be [N, ...] with N >= 1 and one more axis."
-            )
-        if values.is_floating_point():
-            _check_finite(values)
-        elif values.dtype != torch.uint8:
+        if not isinstance(self.values, Tensor):
             raise TypeError(
-                f"data are {values.dtype}; bytes (uint8) stand for 0 to 1 in steps of 1/255, floating point is used "
-                "as it is. "
-                "Convert to one of the two."
+                f"values is a {type(self.values).__name__}; it must be a tensor. Use torch.as_tensor(values)."
             )
+        choice("protocol", self.protocol, get_args(Protocol))
+        if self.values.dim() < 2 or len(self.values) == 0:
+            raise ValueError(
+                f"data have shape {tuple(self.values.shape)}; they must be [N, ...] with N >= 1 and one more axis. "
+                "A single example is values[None]; a list or loader holds batches, not examples."
+            )
+        if self.labels is not None and len(self.labels) != len(self.values):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.values)} examples; there must be one for each.")
+        if self.values.is_floating_point():
+            _check_finite(self.values)
+        elif self.values.dtype != torch.uint8:
+            raise TypeError(_unreadable(self.values.dtype))
+        elif self.protocol == "as given" and self.values.max() == 1:
+            raise ValueError(_BITS_AS_BYTES)
+        if self.protocol == "dynamic" and not self._are_means():
+            raise ValueError("data lie outside [0, 1]; bits are drawn with means in [0, 1]. Rescale the values.")
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         """The examples at `index` as x, `[B, *event]`."""
-        x = self.values[index].to(self.dtype)
-        if self.values.dtype == torch.uint8:
-            x = x / 255
+        x = self.unbinarized(index)
         return torch.bernoulli(x) if self.protocol == "dynamic" else x
+
+    def unbinarized(self, index: slice | Tensor) -> Tensor:
+        """The examples at `index` as numbers, before the protocol draws any bit."""
+        return _scaled(self.values[index], self.dtype)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:
         """The same data on another device, or with batches of another dtype."""
@@ -74,12 +84,20 @@ class Data:
         return Batches(self, whole("batch_size", batch_size), shuffle)
 
     def binarized(self, seed: int) -> Data:
-        """Bits drawn once from grey values, with a fixed seed: what a "dynamic" model is tested on."""
+        """Bits drawn once with these values as means and a fixed seed: what a "dynamic" model is tested on.
+
+        Raises:
+            ValueError: values outside [0, 1].
+        """
+        if not self._are_means():
+            raise ValueError("data lie outside [0, 1]; bits are drawn with means in [0, 1]. Rescale the values.")
         generator = torch.Generator().manual_seed(seed)
-        bits = torch.cat(
-            [torch.bernoulli(block / 255, generator=generator) for block in self.values.float().split(4096)]
-        )
-        return replace(self, values=(bits * 255).to(torch.uint8), protocol="static")
+        blocks = [_scaled(block, torch.float32).cpu() for block in self.values.split(4096)]
+        bits = torch.cat([(torch.bernoulli(block, generator=generator) * 255).to(torch.uint8) for block in blocks])
+        return replace(self, values=bits.to(self.values.device), protocol="static")
+
+    def _are_means(self) -> bool:
+        return self.values.dtype == torch.uint8 or bool(self.values.min() >= 0 and self.values.max() <= 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,18 +121,50 @@ class Batches:
                 yield self.data[start : start + self.batch_size]
 
 
-def as_data(values: Data | Tensor | np.ndarray[Any, Any], dtype: torch.dtype = torch.float32) -> Data:
-    """Any tensor or array as `Data`; `Data` with its own dtype set to `dtype`."""
+def as_data(values: Data | Tensor | NDArray[Any], dtype: torch.dtype) -> Data:
+    """Any tensor or array as `Data` with batches of `dtype`."""
     if isinstance(values, Data):
         return values.to(dtype=dtype)
-    return Data(torch.as_tensor(values), dtype=dtype)
+    return Data(_as_tensor(values), dtype=dtype)
 
 
-def as_batch(item: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What an iterable yields as x `[B, *event]`: the first of a tuple, bytes scaled to [0, 1]."""
-    values = torch.as_tensor(item[0] if isinstance(item, tuple | list) else item)
-    x = values.to(device=device, dtype=dtype, non_blocking=True)
+def as_batch(item: object, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What an iterable yields as x `[B, *event]`: the first of a tuple or list, under the rules of `Data`."""
+    values = _as_tensor(item[0] if isinstance(item, tuple | list) and item else item)
+    if not values.is_floating_point() and values.dtype != torch.uint8:
+        raise TypeError(_unreadable(values.dtype))
+    return _scaled(values.to(device, non_blocking=True), dtype)
+
+
+def _scaled(values: Tensor, dtype: torch.dtype) -> Tensor:
+    x = values.to(dtype)
     return x / 255 if values.dtype == torch.uint8 else x
+
+
+def _as_tensor(values: object) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fui":
+        native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+        return torch.from_numpy(native if native.flags.writeable else native.copy())
+    what = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else f"a {type(values).__name__}"
+    raise TypeError(
+        f"x is {what}; it must be a tensor or an array of numbers, or a tuple whose first element is that. "
+        "Let the loader yield x, or (x, ...)."
+    )
+
+
+_BITS_AS_BYTES = (
+    "data are uint8 and hold only 0 and 1; uint8 stands for 0 to 255, so these would be almost black. "
+    "Pass values.float() for bits, or values * 255 for bytes."
+)
+
+
+def _unreadable(dtype: torch.dtype) -> str:
+    return (
+        f"data are {dtype}; bytes (uint8) stand for 0 to 1 in steps of 1/255, floating point is used as it is. "
+        "Convert to one of the two, for example values.float()."
+    )
 
 
 def _check_finite(values: Tensor) -> None:

@@ -24,7 +24,12 @@ def read_idx(path: Path, *, sha256: str | None = None) -> Tensor:
         FileNotFoundError: no such file.
         ValueError: the file is truncated, of another format, or not the one that was expected.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{path} cannot be read ({error.strerror}). Restore it, or install reparam again."
+        ) from error
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
@@ -39,7 +44,7 @@ def read_idx(path: Path, *, sha256: str | None = None) -> Tensor:
     num_axes = content[3]
     start = 4 + 4 * num_axes
     sizes = struct.unpack(f">{num_axes}I", content[4:start]) if len(content) >= start else ()
-    if not sizes or len(content) - start != math.prod(sizes):
+    if not sizes or 0 in sizes or len(content) - start != math.prod(sizes):
         raise _damaged(path, f"it holds {max(len(content) - start, 0)} bytes for an array of shape {sizes}", sha256)
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(sizes)
 

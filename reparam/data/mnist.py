@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reparam._checks import Shape, choice, whole
+from reparam._checks import Shape, choice, usable_device, whole
 from reparam._checks import shape as check_shape
 from reparam.data.data import Data, Protocol
 from reparam.data.idx import read_idx
@@ -24,6 +26,11 @@ _SHA256 = {
     "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 _BINARIZATION_SEED = 20261122
+# all that numpy and zipfile raise on damaged archives
+_UNREADABLE = (
+    *(KeyError, OSError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +68,8 @@ def mnist(
         device: where the bytes are kept.
 
     Raises:
-        ValueError: an unknown protocol, a damaged file (the message says which and what was expected), a `file` missing
-            or given without "static".
+        ValueError: an unknown protocol or device, a damaged file (the message says which and what was expected), a
+            `file` missing or given without "static".
         FileNotFoundError: no such `file`.
 
     Example:
@@ -80,6 +87,7 @@ def mnist(
     event_shape = check_shape("shape", shape)
     if event_shape.numel() != 784:
         raise ValueError(f"shape is {shape}; MNIST images have 784 pixels. Use 784, (28, 28) or (1, 28, 28).")
+    where = usable_device(device)
     images, labels = _read_static(Path(file)) if file is not None else _read_embedded()
     if validation >= len(images["train"]):
         raise ValueError(
@@ -91,7 +99,7 @@ def mnist(
     if protocol == "dynamic":
         test = test.binarized(_BINARIZATION_SEED)
         held_out = held_out and held_out.binarized(_BINARIZATION_SEED)
-    return Splits(train.to(device), held_out and held_out.to(device), test.to(device))
+    return Splits(train.to(where), held_out and held_out.to(where), test.to(where))
 
 
 def _part(images: Tensor, labels: Tensor | None, protocol: Protocol, event_shape: torch.Size) -> Data:
@@ -117,18 +125,19 @@ def _read_embedded() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def _read_static(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     expected = "Expected: an .npz with arrays train, valid and test, [N, 784] of 0 and 1 or [N, 98] packed bits."
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("train", "valid", "test")}
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist. {expected}") from None
-    except (KeyError, OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read: {error}. {expected}") from error
+    except _UNREADABLE as error:
+        problem = f"cannot be read as an archive of arrays ({type(error).__name__})"
+        raise ValueError(f"{path} {problem}. {expected}") from error
     images = {}
     for name, array in arrays.items():
         bits = np.unpackbits(array, axis=1) if array.dtype == np.uint8 and array.shape[1:] == (98,) else array
-        if bits.shape[1:] != (784,) or not np.isin(bits, (0, 1)).all():
-            raise ValueError(
-                f"{path}: array {name} has shape {array.shape}, type {array.dtype}, or other values. {expected}"
-            )
+        if bits.dtype.kind not in "buif" or bits.shape[1:] != (784,) or len(bits) == 0:
+            raise ValueError(f"{path}: array {name} has shape {array.shape} and type {array.dtype}. {expected}")
+        if not np.isin(bits, (0, 1)).all():
+            raise ValueError(f"{path}: array {name} holds {bits[~np.isin(bits, (0, 1))][0]}. {expected}")
         images[name] = torch.from_numpy(bits.astype(np.uint8) * 255)
     return {"train": torch.cat([images["train"], images["valid"]]), "test": images["test"]}, {}

@@ -16,7 +16,8 @@ from reparam._tensors import at_least_float32
 class Bernoulli(Distribution):
     """A coin with log-odds `logits`.
 
-    `log_prob(x) = x * logits - softplus(logits)` for x in {0, 1}. What torch's class leaves open is settled here:
+    `log_prob(x) = x * logits - softplus(logits)` for x in {0, 1}, in at least float32.
+    What torch's class leaves open is settled here:
 
     - a value that is neither 0 nor 1 has probability zero, so its `log_prob` is `-inf`, with or without validation
       (torch returns a cross-entropy, which lets a relaxed sample pass for a hard one);
@@ -29,7 +30,7 @@ class Bernoulli(Distribution):
         validate_args: as in `torch.distributions.Distribution`.
 
     Example:
-        >>> coin = Bernoulli(logits=torch.zeros(3))
+        >>> coin = Bernoulli(torch.zeros(3), validate_args=False)
         >>> coin.log_prob(torch.tensor([0.0, 1.0, 0.3]))
         tensor([-0.6931, -0.6931,    -inf])
     """
@@ -63,14 +64,16 @@ class Bernoulli(Distribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
-            probs = self.logits.sigmoid().expand(self._extended_shape(sample_shape))
-            # uniforms in at least float32: with the 11 bits of a float16 one, rare events would never happen
-            return (torch.rand_like(at_least_float32(probs)) < probs).to(self.logits.dtype)
+            logits = at_least_float32(self.logits).expand(self._extended_shape(sample_shape))
+            # The rarer side is what is drawn, against a uniform from (0, 1], which is never below a vanishing
+            # probability: one false draw of an event of e^-60 would dominate every importance-weighted bound.
+            rarer = 1 - torch.rand_like(logits) < (-logits.abs()).sigmoid()
+            return (rarer ^ (logits > 0)).to(self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        logits, value = torch.broadcast_tensors(self.logits, value.to(self.logits.dtype))
+        logits, value = torch.broadcast_tensors(at_least_float32(self.logits), at_least_float32(value))
         log_prob = -F.binary_cross_entropy_with_logits(logits, value, reduction="none")
         if self.means:
             return log_prob
@@ -78,7 +81,7 @@ class Bernoulli(Distribution):
 
     def entropy(self) -> Tensor:
         # the cross-entropy of the coin with itself; even in the logits, and for negative ones it has no cancellation
-        logits = -self.logits.abs()
+        logits = -at_least_float32(self.logits).abs()
         return F.softplus(logits) - logits * logits.sigmoid()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -97,4 +100,4 @@ def _kl_of_logits(p: Tensor, q: Tensor) -> Tensor:
 
 @register_kl(Bernoulli, Bernoulli)
 def _kl_bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
-    return _kl_of_logits(p.logits, q.logits)
+    return _kl_of_logits(at_least_float32(p.logits), at_least_float32(q.logits))

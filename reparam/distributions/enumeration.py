@@ -48,8 +48,8 @@ def joint_support(distribution: Distribution, *, max_states: int = MAX_STATES) -
     num_states = num_values ** parts.numel()
     if num_states > max_states:
         raise ValueError(
-            f"{num_values} values for each of {parts.numel()} variables are "
-            f"{num_values}**{parts.numel()} = {num_states} states; enumeration takes at most {max_states}. "
+            f"{parts.numel()} variables of {num_values} values have {num_values}**{parts.numel()} joint states; "
+            f"enumeration takes at most {max_states}. "
             "Use a smaller latent, or an estimator that samples, such as RLOO."
         )
     index = torch.cartesian_prod(*[torch.arange(num_values, device=values.device)] * parts.numel())

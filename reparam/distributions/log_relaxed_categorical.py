@@ -64,18 +64,18 @@ class LogRelaxedCategorical(Distribution):
     has_rsample = True
 
     def __init__(self, temperature: float | Tensor, logits: Tensor, *, validate_args: bool | None = None) -> None:
+        self._given_temperature = temperature
         self.temperature = temperature_tensor(temperature, logits, logits.shape[:-1])
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogRelaxedCategorical:
         logits = self.logits.expand((*batch_shape, *self.event_shape))
-        return LogRelaxedCategorical(self.temperature, logits, validate_args=self._validate_args)
+        return LogRelaxedCategorical(self._given_temperature, logits, validate_args=self._validate_args)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         logits = self.logits.expand(self._extended_shape(sample_shape))
-        temperature = at_least_float32(self.temperature).unsqueeze(-1)
-        y = ((logits + gumbel(logits)) / temperature).log_softmax(-1)
+        y = ((logits + gumbel(logits)) / self.temperature.unsqueeze(-1)).log_softmax(-1)
         # float16 ends at -65504; a sample rounded to -inf could not be scored
         return y.clamp_min(torch.finfo(self.logits.dtype).min).to(self.logits.dtype)
 
@@ -83,12 +83,11 @@ class LogRelaxedCategorical(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         num_categories = self.event_shape[0]
-        temperature = at_least_float32(self.temperature)
         inside = (value > -torch.inf).all(-1)
         finite = torch.where(inside.unsqueeze(-1), at_least_float32(value), 0.0)
-        scores = (at_least_float32(self.logits) - temperature.unsqueeze(-1) * finite).log_softmax(-1)
-        log_scale = math.lgamma(num_categories) + (num_categories - 1) * temperature.log()
-        return torch.where(inside, log_scale + scores.sum(-1), -torch.inf).to(self.logits.dtype)
+        scores = (at_least_float32(self.logits) - self.temperature.unsqueeze(-1) * finite).log_softmax(-1)
+        log_scale = math.lgamma(num_categories) + (num_categories - 1) * self.temperature.log()
+        return torch.where(inside, log_scale + scores.sum(-1), -torch.inf)
 
 
 def _log_mean_weighted_exponentials(log_weights: Tensor) -> Tensor:
@@ -112,9 +111,9 @@ def _log_mean_weighted_exponentials(log_weights: Tensor) -> Tensor:
 def _kl_relaxed_relaxed(p: LogRelaxedCategorical, q: LogRelaxedCategorical) -> Tensor:
     # With y from p, T y = logits_p + g - const, so both scores are functions of the Gumbel noise alone: KL does not
     # depend on the temperature, and with e^-g ~ Exp(1) it is one integral.
-    check_equal_temperatures(p.temperature, q.temperature)
+    check_equal_temperatures(p._given_temperature, q._given_temperature)
     num_categories = p.event_shape[0]
-    delta = p.logits.log_softmax(-1) - q.logits.log_softmax(-1)
-    expected_log = _log_mean_weighted_exponentials(-delta)
-    own_expected_log = torch.digamma(torch.tensor(float(num_categories), dtype=torch.float64)).to(delta)
-    return delta.sum(-1) + num_categories * (expected_log - own_expected_log)
+    delta = at_least_float32(p.logits).log_softmax(-1) - at_least_float32(q.logits).log_softmax(-1)
+    # without weights the integral is digamma(C); by the same rule, so that its error cancels and KL(p, p) is 0
+    unweighted = _log_mean_weighted_exponentials(delta.new_zeros(num_categories))
+    return delta.sum(-1) + num_categories * (_log_mean_weighted_exponentials(-delta) - unweighted)

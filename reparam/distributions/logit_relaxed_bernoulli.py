@@ -51,6 +51,7 @@ class LogitRelaxedBernoulli(Distribution):
     has_rsample = True
 
     def __init__(self, temperature: float | Tensor, logits: Tensor, *, validate_args: bool | None = None) -> None:
+        self._given_temperature = temperature
         self.temperature = temperature_tensor(temperature, logits, logits.shape)
         self.logits = logits
         super().__init__(logits.shape, validate_args=validate_args)
@@ -69,27 +70,27 @@ class LogitRelaxedBernoulli(Distribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogitRelaxedBernoulli:
         return LogitRelaxedBernoulli(
-            self.temperature, self.logits.expand(batch_shape), validate_args=self._validate_args
+            self._given_temperature, self.logits.expand(batch_shape), validate_args=self._validate_args
         )
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         logits = self.logits.expand(self._extended_shape(sample_shape))
-        y = (logits + logistic(logits)) / at_least_float32(self.temperature)
-        return y.to(self.logits.dtype)
+        y = (logits + logistic(logits)) / self.temperature
+        limit = torch.finfo(self.logits.dtype).max  # 65504 in float16; a sample rounded to inf could not be scored
+        return y.clamp(-limit, limit).to(self.logits.dtype)
 
     def _distance(self, value: Tensor) -> Tensor:
         """The logistic noise, up to its sign, that leads to `value`."""
-        return at_least_float32(self.logits) - at_least_float32(self.temperature) * at_least_float32(value)
+        return at_least_float32(self.logits) - self.temperature * at_least_float32(value)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
         distance = self._distance(value).abs()
-        log_prob = at_least_float32(self.temperature).log() - distance - 2 * F.softplus(-distance)
-        return log_prob.to(self.logits.dtype)
+        return self.temperature.log() - distance - 2 * F.softplus(-distance)
 
     def cdf(self, value: Tensor) -> Tensor:
-        return (-self._distance(value)).sigmoid().to(self.logits.dtype)
+        return (-self._distance(value)).sigmoid()
 
     def icdf(self, value: Tensor) -> Tensor:
         return (self.logits + torch.logit(value)) / self.temperature
@@ -113,5 +114,5 @@ def _logistic_kl(d: Tensor) -> Tensor:
 @register_kl(LogitRelaxedBernoulli, LogitRelaxedBernoulli)
 def _kl_relaxed_relaxed(p: LogitRelaxedBernoulli, q: LogitRelaxedBernoulli) -> Tensor:
     # At one temperature T y is logistic of scale 1 under both, and KL does not see the common factor.
-    check_equal_temperatures(p.temperature, q.temperature)
-    return _logistic_kl(p.logits - q.logits)
+    check_equal_temperatures(p._given_temperature, q._given_temperature)
+    return _logistic_kl(at_least_float32(p.logits) - at_least_float32(q.logits))

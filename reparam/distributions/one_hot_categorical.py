@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
+from reparam._tensors import at_least_float32
 from reparam.distributions.noise import gumbel
 
 
@@ -24,7 +25,7 @@ class OneHotCategorical(Distribution):
         validate_args: as in `torch.distributions.Distribution`.
 
     Example:
-        >>> die = OneHotCategorical(logits=torch.zeros(4))
+        >>> die = OneHotCategorical(torch.zeros(4), validate_args=False)
         >>> die.log_prob(torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.1, 0.1, 0.7, 0.1]]))
         tensor([-1.3863,    -inf])
     """
@@ -39,8 +40,8 @@ class OneHotCategorical(Distribution):
 
     @property
     def log_probs(self) -> Tensor:
-        """Normalised log-probabilities `[..., C]`."""
-        return self.logits.log_softmax(-1)
+        """Normalised log-probabilities `[..., C]`, in at least float32."""
+        return at_least_float32(self.logits).log_softmax(-1)
 
     @property
     def mean(self) -> Tensor:
@@ -66,6 +67,10 @@ class OneHotCategorical(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
+        if value.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"value has shape {tuple(value.shape)}; its last axis must be {self.event_shape[0]} categories."
+            )
         chosen = value == 1
         log_prob = torch.where(chosen, self.log_probs, 0.0).sum(-1)
         one_hot = (chosen | (value == 0)).all(-1) & (chosen.sum(-1) == 1)

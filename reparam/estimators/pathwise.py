@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reparam._checks import choice, whole
 from reparam.bounds import Bound, Draw, draw, elbo
-from reparam.estimators.estimate import Estimate
+from reparam.estimators.estimate import Estimate, bound_name, check_bound, name_of, weighed
 from reparam.model import LatentVariableModel
 
 
@@ -31,6 +31,7 @@ class Pathwise:
         Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114, equations 6 and 7.
 
     Example:
+        >>> import torch
         >>> from reparam import Gaussian, VAE, iwae, mlp
         >>> model = VAE(Gaussian(2), Gaussian(3), mlp(3, [8], 4), mlp(2, [8], 6))
         >>> Pathwise(num_samples=5, bound=iwae)(model, torch.zeros(7, 3)).name
@@ -43,10 +44,11 @@ class Pathwise:
 
     def __post_init__(self) -> None:
         whole("num_samples", self.num_samples)
+        check_bound(self.bound)
         choice("kl", self.kl, ("auto", "analytic", "sampled"))
         if self.kl == "analytic" and self.bound is not elbo:
             raise ValueError(
-                f'kl="analytic" with the bound {bound_name(self.bound)}: only the ELBO splits into a likelihood and '
+                f'kl="analytic" with the bound {name_of(self.bound)}: only the ELBO splits into a likelihood and '
                 "a KL; "
                 'another bound needs the weight of each sample. Use kl="sampled", or bound=elbo.'
             )
@@ -56,8 +58,8 @@ class Pathwise:
         if self.bound is elbo and self.kl != "sampled":
             kl = self._closed_form_kl(samples)
             if kl is not None:
-                return Estimate.of(samples.log_likelihood.mean(0) - kl, "elbo")
-        return Estimate.of(self.bound(samples.log_weight), bound_name(self.bound, self.num_samples))
+                return Estimate.of(samples.log_likelihood.mean(0) - kl, bound_name(elbo, samples))
+        return Estimate.of(weighed(self.bound, samples), bound_name(self.bound, samples))
 
     def at(self, step: int) -> Pathwise:
         return self
@@ -69,9 +71,3 @@ class Pathwise:
             if self.kl == "auto":
                 return None
             raise ValueError(f'kl="analytic", but {error} Use kl="sampled".') from error
-
-
-def bound_name(bound: Bound, num_samples: int | None = None) -> str:
-    """ "elbo", or a multi-sample bound with its K: "iwae_50"."""
-    name = getattr(bound, "__name__", type(bound).__name__)
-    return name if bound is elbo or num_samples is None else f"{name}_{num_samples}"

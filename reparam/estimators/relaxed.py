@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from reparam._checks import choice, positive, whole
-from reparam.bounds import Bound, draw, elbo
-from reparam.estimators.estimate import Estimate
-from reparam.estimators.pathwise import bound_name
+from reparam.bounds import Bound, closed_form_kl, draw, elbo
+from reparam.estimators.estimate import Estimate, bound_name, check_bound, name_of, weighed
 from reparam.model import LatentVariableModel
 from reparam.relaxation import exact_distribution, relax
 from reparam.schedules import Schedule
@@ -54,10 +52,11 @@ class Relaxed:
         if not callable(self.temperature):
             positive("temperature", self.temperature, remedy="0.5 is a usual choice; lower is nearer to discrete.")
         whole("num_samples", self.num_samples)
+        check_bound(self.bound)
         choice("kl", self.kl, ("relaxed", "exact"))
         if self.kl == "exact" and self.bound is not elbo:
             raise ValueError(
-                f'kl="exact" with the bound {bound_name(self.bound)}: only the ELBO splits into a likelihood and a KL. '
+                f'kl="exact" with the bound {name_of(self.bound)}: only the ELBO splits into a likelihood and a KL. '
                 'Use kl="relaxed", or bound=elbo.'
             )
 
@@ -67,11 +66,13 @@ class Relaxed:
         relaxed = relax(model, self.temperature, straight_through=self.straight_through)
         samples = draw(relaxed, x, self.num_samples, reparameterized=True)
         if self.kl == "relaxed":
-            name = f"relaxed_{bound_name(self.bound, self.num_samples)}"
-            return Estimate.of(self.bound(samples.log_weight), name)
-        kl = kl_divergence(exact_distribution(samples.posterior), exact_distribution(samples.prior))
+            return Estimate.of(weighed(self.bound, samples), bound_name(self.bound, samples))
+        kl = closed_form_kl(exact_distribution(samples.posterior), exact_distribution(samples.prior), len(x))
         name = "elbo" if self.straight_through else "surrogate"
         return Estimate.of(samples.log_likelihood.mean(0) - kl, name)
 
     def at(self, step: int) -> Relaxed:
-        return replace(self, temperature=self.temperature(step)) if callable(self.temperature) else self
+        if not callable(self.temperature):
+            return self
+        temperature = positive(f"the temperature that the schedule gives for step {step}", self.temperature(step))
+        return replace(self, temperature=temperature)

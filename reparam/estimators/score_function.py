@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reparam._checks import whole
-from reparam.bounds import draw
-from reparam.estimators.estimate import Estimate
+from reparam.bounds import draw, elbo
+from reparam.estimators.estimate import Estimate, bound_name
 from reparam.model import LatentVariableModel
 from reparam.surrogates import rloo
 
@@ -35,7 +35,7 @@ class RLOO:
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         samples = draw(model, x, self.num_samples)
-        return Estimate.of(rloo(samples.log_weight, samples.log_posterior), "elbo")
+        return Estimate.of(rloo(samples.log_weight, samples.log_posterior), bound_name(elbo, samples))
 
     def at(self, step: int) -> RLOO:
         return self

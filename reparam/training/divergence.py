@@ -1,48 +1,56 @@
-"""What to say when a loss is no longer a number."""
+"""What to do and say when a loss is no longer a number."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
-from reparam.bounds import draw
+from reparam.inspection import broken_parameter, modules_of
 from reparam.model import LatentVariableModel
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss became NaN or infinite.
+    """The loss or a parameter became NaN or infinite.
 
     Attributes:
-        step: the first step, counted from 0, whose loss was not finite.
-        term: what is not finite there.
+        step: the first step, counted from 0, where that was so.
+        loss: the loss there.
+        term: what is not finite.
+        restored: whether the weights had to be put back to those at the beginning of the epoch.
     """
 
-    def __init__(self, step: int, loss: float, term: str) -> None:
+    def __init__(self, step: int, loss: float, term: str, restored: bool) -> None:
         self.step = step
+        self.loss = loss
         self.term = term
-        super().__init__(
-            f"the loss became {loss} at step {step}: {term}. Training stopped before that step's update. "
+        self.restored = restored
+        super().__init__(step, loss, term, restored)
+
+    def __str__(self) -> str:
+        kept = "those at the beginning of this epoch" if self.restored else "those before this step"
+        return (
+            f"training stopped at step {self.step} with loss {self.loss}: {self.term}. The model's weights are {kept}. "
             "Lower the learning rate, clip the gradients, or look at the batch."
         )
 
 
-def name_the_term(model: LatentVariableModel, x: Tensor) -> str:
-    """The first thing on the way from the parameters to the loss that is not finite."""
-    if isinstance(model, nn.Module):
-        for name, parameter in model.named_parameters():
-            if not parameter.isfinite().all():
-                return f"parameter {name} is not finite, so an earlier gradient was not"
-    if not x.isfinite().all():
-        return "the batch x is not finite"
-    with torch.no_grad():
-        samples = draw(model, x)
-        terms = {
-            "the draw z ~ q(z|x)": samples.z,
-            "log q(z|x)": samples.log_posterior,
-            "log p(z)": samples.log_prior,
-            "log p(x|z)": samples.log_likelihood,
-        }
-    for name, term in terms.items():
-        if not term.isfinite().all():
-            return f"{name} is not finite"
-    return "each term of the exact bound is finite on another draw, so the estimator made it"
+class Snapshot:
+    """The weights and buffers of a model at one moment, to go back to."""
+
+    def __init__(self, model: LatentVariableModel) -> None:
+        self.model = model
+        self.tensors = [(tensor, tensor.detach().clone()) for tensor in self._live()]
+
+    def _live(self) -> list[torch.Tensor]:
+        parts = [
+            (*module.parameters(recurse=False), *module.buffers(recurse=False)) for module in modules_of(self.model)
+        ]
+        return [tensor for part in parts for tensor in part]
+
+    def restore_if_broken(self) -> bool:
+        """Puts the weights back if one of them is not finite now; says whether it did."""
+        if broken_parameter(self.model) is None:
+            return False
+        with torch.no_grad():
+            for tensor, saved in self.tensors:
+                tensor.copy_(saved)
+        return True

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 
@@ -19,13 +17,25 @@ def progress(items: Iterable[T], description: str, status: Callable[[], str] = s
         description: what stands before the bar.
         status: asked for a text to stand behind the bar a few times a second, never at every item.
     """
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield from items
         return
+    # rich is imported where it is needed: it takes time, and draws from the global `random` when it is imported
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     text = (TextColumn("{task.description}"), *columns, TextColumn("{task.fields[status]}"))
-    with Progress(*text, console=console, transient=True, auto_refresh=False) as bar:
+    together = sys.stdout.isatty()  # then what a model prints goes above the bar; else it goes where it was sent
+    console = Console(stderr=True)
+    with Progress(*text, console=console, transient=True, auto_refresh=False, redirect_stdout=together) as bar:
         task = bar.add_task(description, total=len(items) if isinstance(items, Sized) else None, status="")
         shown = bar.get_time()
         for done, item in enumerate(items):

@@ -1,0 +1,109 @@
+"""Any data, as batches that fit the model: on its device, in its precision, inside the support of its likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import constraints
+
+from reparam._tensors import unwrap
+from reparam.bounds import check_event
+from reparam.data import Batches, Data, as_batch, as_data
+from reparam.inspection import check_model, device_and_dtype, evaluating, own_random_numbers
+from reparam.model import LatentVariableModel
+
+AnyData = Data | Tensor | NDArray[Any] | Iterable[Any]
+
+
+def batches_for(
+    model: LatentVariableModel, data: AnyData, batch_size: int, *, shuffle: bool = False
+) -> Batches | ForeignBatches:
+    """Checked batches of `data` for `model`.
+
+    Args:
+        model: whose device and precision the batches get.
+        data: `Data`, a tensor, an array, or an iterable of batches such as a `DataLoader`.
+        batch_size: examples a batch; an iterable brings its own.
+        shuffle: a new order at every pass; an iterable brings its own.
+
+    Raises:
+        TypeError: data of another kind.
+        ValueError: data of a wrong shape, not finite, or outside the support of the likelihood.
+    """
+    check_model(model)
+    device, dtype = device_and_dtype(model)
+    if isinstance(data, Data | Tensor | np.ndarray):
+        examples = as_data(data, dtype).to(device)
+        fits = Fits(model, examples[:1])
+        with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
+            for start in range(0, len(examples), 4096):
+                fits.check(examples[start : start + 4096], start)
+        return examples.batches(batch_size, shuffle=shuffle)
+    if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
+        raise TypeError(
+            f"data is a {type(data).__name__}; it must be Data, a tensor, an array, or an iterable of batches. "
+            "Of mnist(...) pass a part: mnist(...).train."
+        )
+    return ForeignBatches(model, data, device, dtype)
+
+
+class Fits:
+    """Whether batches have the shape of the model's observations and lie in the support of its likelihood."""
+
+    def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
+        with evaluating(model, seed=0):
+            self.likelihood = model.likelihood(model.posterior(x).sample((1,)))
+        support: Any = self.likelihood.support
+        self.support = None if support is None or constraints.is_dependent(support) else support
+
+    def check(self, x: Tensor, start: int = 0) -> None:
+        """Refuses `x`, whose first example is the data's number `start`, with the first offender."""
+        check_event(x, self.likelihood)
+        if self.support is None:
+            return
+        outside = ~self.support.check(x).reshape(len(x), -1).all(-1)
+        if outside.any():
+            offender = int(outside.nonzero()[0])
+            low, high = x[offender].min().item(), x[offender].max().item()
+            base = unwrap(self.likelihood)[0]
+            raise ValueError(
+                f"example {start + offender} has values from {low:g} to {high:g}, outside the support of the "
+                f"likelihood {type(base).__name__} ({base.support}). Rescale the data, or choose an observation family "
+                "with that support, such as Gaussian."
+            )
+
+
+class ForeignBatches:
+    """Somebody else's batches, moved to the model; each one of the first pass is checked."""
+
+    def __init__(
+        self, model: LatentVariableModel, source: Iterable[Any], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.model = model
+        self.source = source
+        self.device = device
+        self.dtype = dtype
+        self.num_batches = len(source) if isinstance(source, Sized) else None
+        self.checked = False
+
+    @property
+    def once_only(self) -> bool:
+        """Whether a second pass would find nothing."""
+        return isinstance(self.source, Iterator)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        fits: Fits | None = None
+        start = 0
+        for item in self.source:
+            x = as_batch(item, self.device, self.dtype)
+            if not self.checked:
+                fits = fits or Fits(self.model, x[:1])
+                fits.check(x, start)
+                start += len(x)
+            yield x
+        self.checked = True

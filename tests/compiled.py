@@ -1,0 +1,61 @@
+"""Run by test_compile.py in a process of its own, since the run-time check of shapes cannot be traced."""
+
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+import reparam as rp
+from reparam.distributions import LogitRelaxedBernoulli, LogRelaxedCategorical
+
+
+def compiled(function):
+    return torch.compile(function, fullgraph=True)  # fullgraph: a graph break is an error
+
+
+def sample(kind):
+    def function(logits: Tensor) -> tuple[Tensor, Tensor]:
+        relaxed = kind(0.05, logits, validate_args=False)
+        y = relaxed.rsample((3,))
+        return y, relaxed.log_prob(y)
+
+    return function
+
+
+def divergence(kind):
+    def function(p: Tensor, q: Tensor) -> Tensor:
+        return kl_divergence(kind(0.5, p, validate_args=False), kind(0.5, q, validate_args=False))
+
+    return function
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    for kind in (LogitRelaxedBernoulli, LogRelaxedCategorical):
+        for dtype in (torch.float32, torch.bfloat16):
+            logits = torch.randn(6, 4, dtype=dtype, requires_grad=True)
+            y, log_prob = compiled(sample(kind))(logits)
+            expected = kind(0.05, logits, validate_args=False).log_prob(y)
+            torch.testing.assert_close(log_prob, expected, rtol=1e-2, atol=0.1 if dtype == torch.bfloat16 else 1e-3)
+            log_prob.sum().backward()
+            assert logits.grad.isfinite().all()
+        p, q = torch.randn(2, 6, 4)
+        eager = divergence(kind)(p, q)
+        torch.testing.assert_close(compiled(divergence(kind))(p, q), eager, rtol=1e-4, atol=1e-5)
+    for latent, estimator in (
+        (rp.Gaussian(3), rp.Pathwise()),
+        (rp.Bernoulli(3), rp.Relaxed(0.5, kl="exact")),
+        (rp.Categorical(2, 3), rp.Relaxed(0.5)),
+        (rp.Categorical(2, 3), rp.RLOO(3)),
+        (rp.Bernoulli(3), rp.Enumerate()),
+    ):
+        model = rp.VAE(latent, rp.Bernoulli(6), rp.mlp(6, [4], latent.num_params), rp.mlp(latent.num_features, [4], 6))
+        x = torch.rand(5, 6)
+        estimator(model, x)  # torch finds the closed form of a KL at its first use, which cannot be traced
+        loss = compiled(lambda x, m=model, e=estimator: e(m, x).loss)(x)
+        loss.backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+    print("compiled")
+
+
+if __name__ == "__main__":
+    main()
