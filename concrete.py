@@ -50,6 +50,7 @@ def main(
         estimator: How the gradient passes the discrete latents, see the top of the file.
         results: Folder for the pictures.
     """
+    results.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     data = rp.mnist("grey", device=device)
     latent, pixels = rp.Categorical(20, 10), rp.Bernoulli(784)

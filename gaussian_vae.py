@@ -35,6 +35,7 @@ def main(
         estimator: Take the KL of the bound in closed form or at the sample.
         results: Folder for the pictures.
     """
+    results.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     data = rp.mnist("grey", device=device)
     latent, pixels = rp.Gaussian(20), rp.Bernoulli(784)

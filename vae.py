@@ -1,8 +1,7 @@
 """A variational autoencoder written out by hand, on MNIST: the template for the other three scripts.
 
-An image x is explained by 20 numbers z ~ N(0, I), from which a network, the decoder, makes the log-odds of 784 pixels,
-p(x|z). Another, the encoder, guesses which z explain a given x: q(z|x) = N(loc, scale^2). Both train on a bound of
-log p(x), the ELBO: E_q[log p(x|z)] - KL(q(z|x) || p(z)); its gradient passes *through* z = loc + scale * noise.
+20 numbers z ~ N(0, I) explain an image x: the decoder makes of them the log-odds of 784 pixels, p(x|z), and the encoder
+guesses them from x, q(z|x) = N(loc, scale^2). Both train on a bound of log p(x): E_q[log p(x|z)] - KL(q(z|x) || p(z)).
 """
 
 from pathlib import Path
@@ -27,7 +26,7 @@ class VAE(nn.Module):
         """The bound of each image, in nats, [B], and the reconstructions, [B, 784]."""
         loc, log_variance = self.encoder(x).chunk(2, -1)
         scale = (log_variance / 2).exp()
-        z = loc + scale * torch.randn_like(loc)
+        z = loc + scale * torch.randn_like(loc)  # the gradient passes through the sample
         logits = self.decoder(z)
         log_likelihood = -nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
         variance = scale**2
@@ -57,6 +56,7 @@ def main(
         estimator: Take the KL of the bound in closed form or at the sample.
         results: Folder for the pictures.
     """
+    results.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     data = rp.mnist("grey", device=device)
     model = VAE().to(device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
+from operator import length_hint
 from typing import Any
 
 import numpy as np
@@ -88,13 +89,15 @@ class ForeignBatches:
         self.source = source
         self.device = device
         self.dtype = dtype
-        self.num_batches = len(source) if isinstance(source, Sized) else None
         self.checked = False
 
     @property
     def once_only(self) -> bool:
         """Whether a second pass would find nothing."""
         return isinstance(self.source, Iterator)
+
+    def __length_hint__(self) -> int:
+        return length_hint(self.source)
 
     def __iter__(self) -> Iterator[Tensor]:
         fits: Fits | None = None

@@ -92,9 +92,19 @@ def evaluate(
         max_rows: most pairs of example and sample that are decoded at once; memory grows with this, not with K.
         seed: of the draws.
 
+    Returns:
+        An `Evaluation`: means over the examples in nats, larger is better, each with its errors.
+
     Raises:
         TypeError: a relaxed model.
-        ValueError: data outside the support of the likelihood.
+        ValueError: data outside the support of the likelihood; NaN in the model's parameters or in a bound.
+
+    Example:
+        >>> from reparam import Gaussian, VAE, mlp
+        >>> model = VAE(Gaussian(2), Gaussian(3), mlp(3, [8], 4), mlp(2, [8], 6))
+        >>> found = evaluate(model, torch.randn(50, 3), num_samples=20)
+        >>> found.elbo.value < found.iwae.value
+        True
     """
     for name, value in (("num_samples", num_samples), ("batch_size", batch_size), ("max_rows", max_rows)):
         whole(name, value)

@@ -30,8 +30,8 @@ class TorchFamily(Family):
     """Independent draws of any torch distribution whose parameters can be mapped from real numbers.
 
     Each parameter takes as many raw numbers as it needs and passes through `transform_to(constraint)`: a positive
-    parameter is `exp(raw)`, a probability `sigmoid(raw)`, a Cholesky factor has exp on its diagonal. Zero gives scale
-    1.
+    parameter is `exp(raw)`, a probability `sigmoid(raw)`, a Cholesky factor has exp on its diagonal. Raw zeros give the
+    standard member: scale 1, probability 1/2, the identity.
 
     Args:
         distribution: a class such as `torch.distributions.Gamma`.

@@ -32,7 +32,7 @@ def run(script: str, options: list[str]) -> dict[str, str]:
             print(line, end="", flush=True)
             figures |= {kind: found[1].strip() for kind, pattern in LINES.items() if (found := pattern.match(line))}
     if process.returncode:
-        raise SystemExit(process.returncode)
+        figures["exact bound"] = f"failed, exit {process.returncode}"
     return figures | {"seconds": f"{time.perf_counter() - started:.1f}"}
 
 
@@ -41,12 +41,13 @@ def main() -> None:
     columns = [*LINES, "seconds"]
     for column in ("script", *columns):
         table.add_column(column, justify="left" if column == "script" else "right")
-    for script in SCRIPTS:
-        figures = run(script, sys.argv[1:])
+    results = {script: run(script, sys.argv[1:]) for script in SCRIPTS}
+    for script, figures in results.items():
         table.add_row(script, *(figures.get(column, "") for column in columns))
     print()
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     print("Pictures are in results/. The losses of binconcrete.py and concrete.py are surrogates: see the README.")
+    sys.exit(any("failed" in figures.get("exact bound", "") for figures in results.values()))
 
 
 if __name__ == "__main__":

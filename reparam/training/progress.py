@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
+from operator import length_hint
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def progress(items: Iterable[T], description: str, status: Callable[[], str] = s
     together = sys.stdout.isatty()  # then what a model prints goes above the bar; else it goes where it was sent
     console = Console(stderr=True)
     with Progress(*text, console=console, transient=True, auto_refresh=False, redirect_stdout=together) as bar:
-        task = bar.add_task(description, total=len(items) if isinstance(items, Sized) else None, status="")
+        task = bar.add_task(description, total=length_hint(items) or None, status="")
         shown = bar.get_time()
         for done, item in enumerate(items):
             if bar.get_time() - shown > 0.2:
