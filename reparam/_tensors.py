@@ -44,6 +44,14 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def within_range(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """`y` in `dtype`, cut off at its ends: float16 ends at 65504, and a sample rounded to inf could not be scored."""
+    if y.dtype == dtype:
+        return y
+    limit = torch.finfo(dtype).max
+    return y.clamp(-limit, limit).to(dtype)
+
+
 def unwrap(distribution: Distribution) -> tuple[Distribution, int]:
     """The distribution inside nested `Independent`s, and how many batch axes they turn into event axes."""
     num_reinterpreted = 0

@@ -41,9 +41,10 @@ def batches_for(
     if isinstance(data, Data | Tensor | np.ndarray):
         examples = as_data(data, dtype).to(device)
         fits = Fits(model, examples[:1])
-        with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
-            for start in range(0, len(examples), 4096):
-                fits.check(examples[start : start + 4096], start)
+        if not fits.contains(examples):
+            with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
+                for start in range(0, len(examples), 4096):
+                    fits.check(examples[start : start + 4096], start)
         return examples.batches(batch_size, shuffle=shuffle)
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise TypeError(
@@ -61,6 +62,14 @@ class Fits:
             self.likelihood = model.likelihood(model.posterior(x).sample((1,)))
         support: Any = self.likelihood.support
         self.support = None if support is None or constraints.is_dependent(support) else support
+
+    def contains(self, examples: Data) -> bool:
+        """Whether the least and the largest value already show that all are inside: so where any interval is."""
+        support = unwrap(self.likelihood)[0].support
+        if not isinstance(support, constraints.interval) or examples.values.shape[1:] != self.likelihood.event_shape:
+            return False
+        ends = torch.stack([examples.values.min(), examples.values.max()])
+        return bool(support.check(ends / 255 if ends.dtype == torch.uint8 else ends).all())
 
     def check(self, x: Tensor, start: int = 0) -> None:
         """Refuses `x`, whose first example is the data's number `start`, with the first offender."""

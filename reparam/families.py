@@ -19,17 +19,14 @@ class Family(ABC):
     """Maps `[..., num_params]` real numbers to a distribution with batch shape `[...]` and event shape `event_shape`.
 
     Law: zero parameters give the standard member (N(0, 1), Bernoulli(1/2), uniform), which is the default prior.
+
+    Attributes:
+        event_shape: shape of one draw.
+        num_params: how many real numbers fix one member: the width of a network's output.
     """
 
-    @property
-    @abstractmethod
-    def event_shape(self) -> torch.Size:
-        """Shape of one draw."""
-
-    @property
-    @abstractmethod
-    def num_params(self) -> int:
-        """How many real numbers fix one member: the width of a network's output."""
+    event_shape: torch.Size
+    num_params: int
 
     @property
     def num_features(self) -> int:
@@ -56,6 +53,11 @@ class Family(ABC):
         """A draw `[..., *event_shape]` as the flat numbers `[..., num_features]` that a network reads."""
         return z.flatten(-len(self.event_shape))
 
+    def _fix(self, event_shape: torch.Size, num_params: int) -> None:
+        """Sets what follows from the arguments, once, past the freezing of a dataclass."""
+        object.__setattr__(self, "event_shape", event_shape)
+        object.__setattr__(self, "num_params", num_params)
+
     def _checked(self, params: Tensor) -> Tensor:
         if params.shape[-1:] != (self.num_params,):
             raise ValueError(
@@ -80,18 +82,11 @@ class Gaussian(Family):
     shape: Shape
 
     def __post_init__(self) -> None:
-        check_shape("shape", self.shape)
-
-    @property
-    def event_shape(self) -> torch.Size:
-        return check_shape("shape", self.shape)
-
-    @property
-    def num_params(self) -> int:
-        return 2 * self.event_shape.numel()
+        event_shape = check_shape("shape", self.shape)
+        self._fix(event_shape, 2 * event_shape.numel())
 
     def _distribution(self, params: Tensor) -> Distribution:
-        loc, log_variance = params.unflatten(-1, (2, *self.event_shape)).unbind(-1 - len(self.event_shape))
+        loc, log_variance = (_shaped(part, self.event_shape) for part in params.chunk(2, -1))
         normal = Normal(loc, (log_variance / 2).exp(), validate_args=False)
         return Independent(normal, len(self.event_shape), validate_args=False)
 
@@ -110,18 +105,11 @@ class Bernoulli(Family):
     shape: Shape
 
     def __post_init__(self) -> None:
-        check_shape("shape", self.shape)
-
-    @property
-    def event_shape(self) -> torch.Size:
-        return check_shape("shape", self.shape)
-
-    @property
-    def num_params(self) -> int:
-        return self.event_shape.numel()
+        event_shape = check_shape("shape", self.shape)
+        self._fix(event_shape, event_shape.numel())
 
     def _distribution(self, params: Tensor, means: bool = False) -> Distribution:
-        logits = params.unflatten(-1, self.event_shape)
+        logits = _shaped(params, self.event_shape)
         coins = distributions.Bernoulli(logits, means=means, validate_args=False)
         return Independent(coins, len(self.event_shape), validate_args=False)
 
@@ -144,18 +132,16 @@ class Categorical(Family):
     num_categories: int
 
     def __post_init__(self) -> None:
-        check_shape("shape", self.shape)
-        whole("num_categories", self.num_categories, least=2)
-
-    @property
-    def event_shape(self) -> torch.Size:
-        return torch.Size([*check_shape("shape", self.shape), self.num_categories])
-
-    @property
-    def num_params(self) -> int:
-        return self.event_shape.numel()
+        num_categories = whole("num_categories", self.num_categories, least=2)
+        event_shape = torch.Size([*check_shape("shape", self.shape), num_categories])
+        self._fix(event_shape, event_shape.numel())
 
     def _distribution(self, params: Tensor) -> Distribution:
-        logits = params.unflatten(-1, self.event_shape)
+        logits = _shaped(params, self.event_shape)
         one_hot = distributions.OneHotCategorical(logits, validate_args=False)
         return Independent(one_hot, len(self.event_shape) - 1, validate_args=False)
+
+
+def _shaped(params: Tensor, event_shape: torch.Size) -> Tensor:
+    """The last axis as `event_shape`; no view is made of what is flat already, as each costs time in every step."""
+    return params if len(event_shape) == 1 else params.unflatten(-1, event_shape)

@@ -74,11 +74,20 @@ class VAE(nn.Module):
         dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self.register_buffer("_standard", torch.zeros(latent.num_params, dtype=dtype), persistent=False)
 
+        # the prior is asked for in every step and never changes: it is built once for each device and dtype
+        self._prior: tuple[tuple[torch.device, torch.dtype], Distribution] | None = None
+
     _standard: Tensor
 
     def prior(self) -> Distribution:
         """p(z): the standard member of the latent family."""
-        return self.latent(torch.zeros_like(self._standard))
+        if torch.compiler.is_compiling():  # a graph is made once; there is nothing to save, and a cache would be state
+            return self.latent(torch.zeros_like(self._standard))
+        where = (self._standard.device, self._standard.dtype)
+        if self._prior is None or self._prior[0] != where:
+            with torch.inference_mode(False):
+                self._prior = (where, self.latent(torch.zeros_like(self._standard)))
+        return self._prior[1]
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) with batch shape `[B]`."""

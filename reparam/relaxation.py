@@ -65,15 +65,14 @@ def exact_distribution(relaxed: Distribution) -> Distribution:
     return independent(exact, num_axes)
 
 
-def squash(relaxed: Distribution, y: Tensor, *, hard: bool = False) -> Tensor:
+def squash(y: Tensor, *, binary: bool, hard: bool = False) -> Tensor:
     """A relaxed latent y in the space of the discrete one: `sigmoid(y)`, or `exp(y)` on the simplex.
 
     Args:
-        relaxed: the distribution that y belongs to.
         y: logits, or points of the log-simplex.
+        binary: which of the two.
         hard: round to the nearest discrete value; the gradient stays that of the soft value (straight-through).
     """
-    binary = isinstance(unwrap(relaxed)[0], LogitRelaxedBernoulli)
     soft = y.sigmoid() if binary else y.exp()
     if not hard:
         return soft
@@ -87,7 +86,8 @@ class RelaxedModel:
 
     exact: LatentVariableModel
     temperature: float | Tensor
-    straight_through: bool = False
+    straight_through: bool
+    binary: bool
 
     def prior(self) -> Distribution:
         """The relaxed prior, at the model's temperature."""
@@ -99,7 +99,7 @@ class RelaxedModel:
 
     def likelihood(self, z: Tensor) -> Distribution:
         """The exact model's likelihood at the squashed latent."""
-        return self.exact.likelihood(squash(self.prior(), z, hard=self.straight_through))
+        return self.exact.likelihood(squash(z, binary=self.binary, hard=self.straight_through))
 
 
 def relax(model: LatentVariableModel, temperature: float | Tensor, *, straight_through: bool = False) -> RelaxedModel:
@@ -121,10 +121,11 @@ def relax(model: LatentVariableModel, temperature: float | Tensor, *, straight_t
     Reference:
         Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, section 3.3 and appendix C.
     """
-    if is_relaxed(model.prior()):
+    prior = model.prior()
+    if is_relaxed(prior):
         raise TypeError("the model is relaxed already. Relax the exact model: relaxed_model.exact.")
     if isinstance(temperature, Tensor) and not bool((temperature > 0).all()):
         raise ValueError(f"temperature is {temperature.tolist()}; it must be above 0, such as 0.5.")
-    relaxed = RelaxedModel(model, temperature, straight_through)
-    relaxed.prior()  # refuses now what could not be drawn later
-    return relaxed
+    relaxed_prior = relax_distribution(prior, temperature)  # refuses a latent that has no relaxation
+    binary = isinstance(unwrap(relaxed_prior)[0], LogitRelaxedBernoulli)
+    return RelaxedModel(model, temperature, straight_through, binary)

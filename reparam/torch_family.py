@@ -51,7 +51,7 @@ class TorchFamily(Family):
         self.distribution = distribution
         self.shape = shape
         self.fixed = fixed
-        self._event_shape = check_shape("shape", shape)
+        self.event_shape = check_shape("shape", shape)
         if not (isinstance(distribution, type) and issubclass(distribution, Distribution)):
             raise TypeError(f"distribution is {distribution!r}; give a class, such as torch.distributions.Gamma.")
         if distribution.__name__ in _REFUSED:
@@ -63,6 +63,7 @@ class TorchFamily(Family):
         self._constraints = self._free_constraints()
         self._raw_shapes = {name: self._raw_shape(constraint) for name, constraint in self._constraints.items()}
         self._sizes = [shape.numel() for shape in self._raw_shapes.values()]
+        self.num_params = sum(self._sizes)
         try:
             standard = self._distribution(torch.zeros(self.num_params), validate_args=True)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -74,14 +75,6 @@ class TorchFamily(Family):
     def __repr__(self) -> str:
         fixed = "".join(f", {name}={value!r}" for name, value in self.fixed.items())
         return f"TorchFamily({getattr(self.distribution, '__name__', self.distribution)}, {self.shape}{fixed})"
-
-    @property
-    def event_shape(self) -> torch.Size:
-        return self._event_shape
-
-    @property
-    def num_params(self) -> int:
-        return sum(self._sizes)
 
     def features(self, z: Tensor) -> Tensor:
         """A draw as flat numbers; integer draws become floats."""

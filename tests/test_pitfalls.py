@@ -131,7 +131,7 @@ def test_pitfall_13_the_surrogate_exceeds_log_p_which_no_bound_can():
 def test_pitfall_13_hard_latents_are_zeros_and_ones_in_the_right_share():
     model = small_vae(rp.Bernoulli(3))
     y = rp.relax(model, 0.3).prior().sample((20_000,))
-    hard = rp.relaxation.squash(rp.relax(model, 0.3).prior(), y, hard=True)
+    hard = rp.relaxation.squash(y, binary=True, hard=True)
     assert set(hard.unique().tolist()) == {0.0, 1.0}
     assert_mean(hard, 0.5)
 

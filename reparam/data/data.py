@@ -66,13 +66,14 @@ class Data:
         return len(self.values)
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
-        """The examples at `index` as x, `[B, *event]`."""
+        """The examples at `index`, a slice or whole numbers `[B]`, as x, `[B, *event]`."""
         x = self.unbinarized(index)
         return torch.bernoulli(x) if self.protocol == "dynamic" else x
 
     def unbinarized(self, index: slice | Tensor) -> Tensor:
         """The examples at `index` as numbers, before the protocol draws any bit."""
-        return _scaled(self.values[index], self.dtype)
+        rows = self.values.index_select(0, index) if isinstance(index, Tensor) else self.values[index]
+        return _scaled(rows, self.dtype)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:
         """The same data on another device, or with batches of another dtype."""
@@ -137,8 +138,7 @@ def as_batch(item: object, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _scaled(values: Tensor, dtype: torch.dtype) -> Tensor:
-    x = values.to(dtype)
-    return x / 255 if values.dtype == torch.uint8 else x
+    return values.to(dtype).div_(255) if values.dtype == torch.uint8 else values.to(dtype)
 
 
 def _as_tensor(values: object) -> Tensor:

@@ -73,8 +73,12 @@ class Bernoulli(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        logits, value = torch.broadcast_tensors(at_least_float32(self.logits), at_least_float32(value))
-        log_prob = -F.binary_cross_entropy_with_logits(logits, value, reduction="none")
+        logits, value = at_least_float32(self.logits), at_least_float32(value)
+        if logits.shape != value.shape:
+            logits, value = torch.broadcast_tensors(logits, value)
+        # the weight of -1 turns the loss into a log-probability in place; a negation would cost two passes over x
+        minus = torch.full((), -1.0, dtype=logits.dtype, device=logits.device)
+        log_prob = F.binary_cross_entropy_with_logits(logits, value, weight=minus, reduction="none")
         if self.means:
             return log_prob
         return torch.where((value == 0) | (value == 1), log_prob, -torch.inf)

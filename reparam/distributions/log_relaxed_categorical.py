@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from reparam._tensors import at_least_float32
+from reparam._tensors import at_least_float32, within_range
 from reparam.distributions.noise import gumbel
 from reparam.distributions.temperature import check_equal_temperatures, temperature_tensor
 
@@ -76,8 +76,7 @@ class LogRelaxedCategorical(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         logits = self.logits.expand(self._extended_shape(sample_shape))
         y = ((logits + gumbel(logits)) / self.temperature.unsqueeze(-1)).log_softmax(-1)
-        # float16 ends at -65504; a sample rounded to -inf could not be scored
-        return y.clamp_min(torch.finfo(self.logits.dtype).min).to(self.logits.dtype)
+        return within_range(y, self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from reparam._tensors import at_least_float32
+from reparam._tensors import at_least_float32, within_range
 from reparam.distributions.noise import logistic
 from reparam.distributions.temperature import check_equal_temperatures, temperature_tensor
 
@@ -76,8 +76,7 @@ class LogitRelaxedBernoulli(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         logits = self.logits.expand(self._extended_shape(sample_shape))
         y = (logits + logistic(logits)) / self.temperature
-        limit = torch.finfo(self.logits.dtype).max  # 65504 in float16; a sample rounded to inf could not be scored
-        return y.clamp(-limit, limit).to(self.logits.dtype)
+        return within_range(y, self.logits.dtype)
 
     def _distance(self, value: Tensor) -> Tensor:
         """The logistic noise, up to its sign, that leads to `value`."""

@@ -8,17 +8,17 @@ from torch import Tensor
 from reparam._tensors import at_least_float32
 
 
-def _exponential(like: Tensor) -> Tensor:
-    """Exp(1) draws in the shape of `like`, never exactly zero, so that their logarithm is finite."""
-    noise = torch.empty_like(at_least_float32(like), memory_format=torch.contiguous_format).exponential_()
-    return noise.clamp_min(torch.finfo(noise.dtype).tiny)
+def _uniform(like: Tensor) -> Tensor:
+    """Uniform draws in the shape of `like`, inside (0, 1): half a step of the generator's grid stands for zero."""
+    noise = torch.rand_like(at_least_float32(like), memory_format=torch.contiguous_format)
+    return noise.clamp_min_(torch.finfo(noise.dtype).eps / 4)
 
 
 def gumbel(like: Tensor) -> Tensor:
-    """Standard Gumbel draws: `-log E` with `E ~ Exp(1)`."""
-    return -_exponential(like).log()
+    """Standard Gumbel draws: `-log E` with `E = -log(1 - u) ~ Exp(1)`; several times faster than `exponential_`."""
+    return _uniform(like).neg_().log1p_().neg_().log_().neg_()
 
 
 def logistic(like: Tensor) -> Tensor:
-    """Standard logistic draws, as the difference of two Gumbels: both tails are equally fine."""
-    return _exponential(like).log() - _exponential(like).log()
+    """Standard logistic draws: `log u - log(1 - u)`."""
+    return _uniform(like).logit_()

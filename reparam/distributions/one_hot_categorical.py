@@ -77,7 +77,8 @@ class OneHotCategorical(Distribution):
         return torch.where(one_hot, log_prob, -torch.inf)
 
     def entropy(self) -> Tensor:
-        return -_expected(self.log_probs, self.log_probs)
+        log_probs = self.log_probs
+        return -_expected(log_probs, log_probs)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         num_states = self.event_shape[0]
@@ -92,10 +93,10 @@ def _one_hot(index: Tensor, like: Tensor) -> Tensor:
 
 def _expected(log_probs: Tensor, values: Tensor) -> Tensor:
     """Sum of `exp(log_probs) * values`, where a category of probability zero adds nothing."""
-    possible = log_probs > -torch.inf
-    return torch.where(possible, log_probs.exp() * torch.where(possible, values, 0.0), 0.0).sum(-1)
+    return (log_probs.exp() * torch.where(log_probs > -torch.inf, values, 0.0)).sum(-1)
 
 
 @register_kl(OneHotCategorical, OneHotCategorical)
 def _kl_categorical_categorical(p: OneHotCategorical, q: OneHotCategorical) -> Tensor:
-    return _expected(p.log_probs, p.log_probs - q.log_probs)
+    log_probs = p.log_probs
+    return _expected(log_probs, log_probs - q.log_probs)

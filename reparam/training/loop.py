@@ -145,10 +145,11 @@ class _Pass:
         self.optimizer.step()
 
     def _check_losses(self) -> None:
-        bad = (~torch.stack(self.losses[-self.check_every :]).isfinite()).nonzero()
-        if len(bad):
-            index = max(0, len(self.losses) - self.check_every) + int(bad[0])
-            raise self._diverged(index, self.losses[index].item(), self.x)
+        recent = self.losses[-self.check_every :]
+        values = torch.stack(recent).tolist() if len(recent) > 1 else [recent[0].item()]
+        for index, value in enumerate(values, len(self.losses) - len(recent)):
+            if not math.isfinite(value):
+                raise self._diverged(index, value, self.x)
 
     def _diverged(self, index: int, loss: float, x: Tensor | None) -> TrainingDiverged:
         term = "" if x is None else not_finite(self.model, x)
