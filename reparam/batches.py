@@ -40,11 +40,11 @@ def batches_for(
     device, dtype = device_and_dtype(model)
     if isinstance(data, Data | Tensor | np.ndarray):
         examples = as_data(data, dtype).to(device)
-        fits = Fits(model, examples[:1])
-        if not fits.contains(examples):
-            with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
-                for start in range(0, len(examples), 4096):
-                    fits.check(examples[start : start + 4096], start)
+        with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
+            fits = Fits(model, examples[:1])
+            blocks = () if fits.contains(examples) else range(0, len(examples), 4096)
+            for start in blocks:
+                fits.check(examples[start : start + 4096], start)
         return examples.batches(batch_size, shuffle=shuffle)
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise TypeError(

@@ -103,8 +103,7 @@ def draw(model: LatentVariableModel, x: Tensor, num_samples: int = 1, *, reparam
     posterior = model.posterior(x)
     if reparameterized and not posterior.has_rsample:
         raise ValueError(
-            f"the posterior {type(unwrap(posterior)[0]).__name__} has no rsample, so no gradient passes through its "
-            "draws. "
+            f"the posterior {type(unwrap(posterior)[0]).__name__} has no rsample: no gradient passes its draws. "
             "Use RLOO for any latent, Relaxed for Bernoulli and Categorical, or Enumerate for a small one."
         )
     z = posterior.rsample((num_samples,)) if reparameterized else posterior.sample((num_samples,))
@@ -133,7 +132,7 @@ def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
     """The evidence lower bound, `mean over k of log w_k`, in nats; its expectation is at most log p(x) for every K.
 
     Reference:
-        Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114, equation 5.
+        Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114, equation 2.
     """
     return log_weight.mean(0)
 

@@ -72,7 +72,9 @@ def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
     with fork:
         torch.default_generator.manual_seed(seed)
         if kind:
-            getattr(torch, kind).manual_seed(seed)
+            backend = getattr(torch, kind)
+            with backend.device(device) if hasattr(backend, "device") else nullcontext():
+                backend.manual_seed(seed)
         yield
 
 

@@ -119,7 +119,7 @@ def relax(model: LatentVariableModel, temperature: float | Tensor, *, straight_t
         ValueError: a temperature that is not above 0.
 
     Reference:
-        Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, section 3.3 and appendix C.
+        Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, section 3 and appendix C.
     """
     prior = model.prior()
     if is_relaxed(prior):

@@ -24,8 +24,7 @@ class exponential:
         every: the value changes only at multiples of this many steps.
 
     Reference:
-        Jang, Gu, Poole, Categorical Reparameterization with Gumbel-Softmax, 2016, arXiv 1611.01144, appendix
-        (training).
+        Jang, Gu, Poole, Categorical Reparameterization with Gumbel-Softmax, 2016, arXiv 1611.01144, section 4.
 
     Example:
         >>> temperature = exponential(1.0, 0.1, rate=3e-5)

@@ -25,8 +25,8 @@ def rloo(log_weight: Float[Tensor, "K B"], log_q: Float[Tensor, "K B"]) -> Float
         ValueError: fewer than two samples, as there is no other one to compare with; different shapes.
 
     Reference:
-        Kool, van Hoof, Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, 2019, equation 8 (the estimator goes
-        back to Mnih, Rezende, Variational inference for Monte Carlo objectives, 2016, arXiv 1602.06725).
+        Kool, van Hoof, Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, ICLR workshop 2019; the estimator
+        goes back to Mnih, Rezende, Variational inference for Monte Carlo objectives, 2016, arXiv 1602.06725.
     """
     if log_weight.shape != log_q.shape:
         raise ValueError(
@@ -35,8 +35,7 @@ def rloo(log_weight: Float[Tensor, "K B"], log_q: Float[Tensor, "K B"]) -> Float
     num_samples = log_weight.shape[0]
     if num_samples < 2:
         raise ValueError(
-            f"rloo received {num_samples} sample; it needs at least 2, since each is compared with the mean of the "
-            "others. "
+            f"rloo received {num_samples} sample; it needs at least 2, as each is compared with the others' mean. "
             "Draw more samples, for example RLOO(num_samples=4)."
         )
     signal = log_weight.detach()

@@ -90,6 +90,11 @@ def test_evaluate_repeats_itself_and_leaves_the_random_numbers_and_the_mode_alon
     torch.manual_seed(7)
     first = rp.evaluate(model, x, num_samples=10)
     assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(7)
+    assert rp.evaluate(model, rp.Data(x, "dynamic"), num_samples=2) == rp.evaluate(
+        model, rp.Data(x, "dynamic"), num_samples=2
+    )
+    assert torch.equal(torch.rand(3), expected)
     assert rp.evaluate(model, x, num_samples=10) == first
     assert model.training
     assert model.encoder[-1].training

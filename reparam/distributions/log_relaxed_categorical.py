@@ -47,7 +47,8 @@ class LogRelaxedCategorical(Distribution):
         ValueError: a temperature that is not above 0, or of a shape that the batch cannot take.
 
     Reference:
-        Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, equation 22 (appendix C.3.1);
+        Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, section 3 and appendix C
+        (ExpConcrete);
         Jang, Gu, Poole, Categorical Reparameterization with Gumbel-Softmax, 2016, arXiv 1611.01144.
 
     Example:

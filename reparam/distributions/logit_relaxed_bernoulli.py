@@ -36,7 +36,7 @@ class LogitRelaxedBernoulli(Distribution):
         ValueError: a temperature that is not above 0, or of a shape that `logits` cannot take.
 
     Reference:
-        Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, equation 25 (appendix C.3.2).
+        Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, appendix B (the binary case).
 
     Example:
         >>> LogitRelaxedBernoulli(0.5, torch.zeros(2)).log_prob(torch.tensor([0.0, 200.0]))

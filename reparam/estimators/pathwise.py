@@ -48,8 +48,7 @@ class Pathwise:
         choice("kl", self.kl, ("auto", "analytic", "sampled"))
         if self.kl == "analytic" and self.bound is not elbo:
             raise ValueError(
-                f'kl="analytic" with the bound {name_of(self.bound)}: only the ELBO splits into a likelihood and '
-                "a KL; "
+                f'kl="analytic" with the bound {name_of(self.bound)}: only the ELBO splits into likelihood and KL; '
                 'another bound needs the weight of each sample. Use kl="sampled", or bound=elbo.'
             )
 

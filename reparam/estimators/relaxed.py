@@ -38,8 +38,9 @@ class Relaxed:
         TypeError: the latent has no relaxation.
 
     Reference:
-        Maddison, Mnih, Teh, 2016, arXiv 1611.00712, equation 8 (kl="relaxed"); Jang, Gu, Poole, 2016, arXiv 1611.01144,
-        section 2 and 2.2 (straight-through).
+        Maddison, Mnih, Teh, The Concrete Distribution, 2016, arXiv 1611.00712, section 3 and appendix C (kl="relaxed");
+        Jang, Gu, Poole, Categorical Reparameterization with Gumbel-Softmax, 2016, arXiv 1611.01144, sections 2.1 and
+        2.2 (straight-through).
     """
 
     temperature: float | Schedule = 0.5

@@ -24,7 +24,7 @@ class RLOO:
         ValueError: fewer than two samples.
 
     Reference:
-        Kool, van Hoof, Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, 2019, equation 8.
+        Kool, van Hoof, Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, ICLR workshop 2019.
     """
 
     num_samples: int = 4
