@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,13 @@ class memo(Generic[T]):
         self.compute = compute
         self.__doc__ = compute.__doc__
 
-    def __get__(self, instance: Any, owner: type | None = None) -> T:
+    @overload
+    def __get__(self, instance: None, owner: type) -> memo[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> memo[T] | T:
         if instance is None:  # looked up on the class, by help() for one
-            return self  # type: ignore[return-value]
+            return self
         name = self.compute.__name__
         if name not in instance.__dict__:
             instance.__dict__[name] = self.compute(instance)

@@ -77,8 +77,11 @@ class Data:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:
         """The same data on another device, or with batches of another dtype."""
+        values, dtype = self.values.to(device), dtype or self.dtype
+        if values is self.values and dtype == self.dtype:
+            return self
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, values=self.values.to(device), labels=labels, dtype=dtype or self.dtype)
+        return replace(self, values=values, labels=labels, dtype=dtype)
 
     def batches(self, batch_size: int, *, shuffle: bool = False) -> Batches:
         """All examples in batches of `batch_size`, the last one shorter; a new order at every pass if `shuffle`."""
