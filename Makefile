@@ -17,10 +17,11 @@ test: .venv/test.done
 pictures: .venv/test.done
 	$(BIN)/python scripts/pictures.py
 
-.venv/run.done: requirements.txt
+.venv/run.done: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reparam needs Python 3.11 or newer; this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements.txt
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/test.done: .venv/run.done requirements-dev.txt

@@ -18,8 +18,8 @@ from reparam.model import LatentVariableModel
 class Enumerate:
     """`ELBO = sum over z of q(z|x) log (p(x, z) / q(z|x))`, without sampling: exact value, exact gradient.
 
-    It evaluates the likelihood at every state for every example at once: the oracle for the other estimators, and the
-    best choice for a small latent.
+    It decodes every state for every example at once, S x B of them: the oracle for the other estimators, and for a
+    latent of up to some hundred states often the best choice. Memory ends before `max_states` does where x is large.
 
     Args:
         max_states: the most joint states that are enumerated.
