@@ -39,14 +39,10 @@ def draw_curves() -> None:
         ]
         for values, colour, style, label in lines:
             axis.plot(epochs, values, style, color=colour, label=label, linewidth=2)
-            axis.annotate(
-                f"{values[-1]:.1f}",
-                (len(values), values[-1]),
-                (5, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-            )
+        height = float("-inf")
+        for values, colour, *_ in sorted(lines, key=lambda line: line[0][-1]):
+            height = max(values[-1], height + 3.2)  # far enough apart to be read
+            axis.text(len(values) + 0.15, height, f"{values[-1]:.1f}", va="center", color=colour)
         axis.fill_between(epochs, surrogate["claimed"], surrogate["exact"], color="#c2410c", alpha=0.08)
         axis.set(title=f"{latent} latents", xlabel="epoch", ylim=(100, 165), xlim=(1, 10.9))
         axis.set_xticks(list(epochs))
