@@ -89,7 +89,8 @@ def evaluate(
             `mnist("dynamic").test` is fixed already.
         num_samples: K, the draws of z for each example.
         batch_size: examples at a time.
-        max_rows: most pairs of example and sample that are decoded at once; memory grows with this, not with K.
+        max_rows: most pairs of example and sample that are decoded at once: the networks' memory grows with this and
+            not with K, of which only some numbers for each pair of one batch are kept.
         seed: of the draws.
 
     Returns:

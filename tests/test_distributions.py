@@ -210,22 +210,14 @@ def test_expand_and_batch_shapes():
         torch.testing.assert_close(wide.log_prob(sample), distribution.log_prob(sample))
 
 
-def test_relaxed_distributions_under_vmap():
+@pytest.mark.parametrize("kind", [LogitRelaxedBernoulli, LogRelaxedCategorical])
+def test_relaxed_distributions_under_vmap(kind):
     logits = torch.randn(6, 4)
-    samples = torch.vmap(
-        lambda row: LogitRelaxedBernoulli(0.5, row, validate_args=False).rsample(), randomness="different"
-    )(logits)
-    scores = torch.vmap(lambda row, y: LogitRelaxedBernoulli(0.5, row, validate_args=False).log_prob(y))(
-        logits, samples
-    )
-    torch.testing.assert_close(scores, LogitRelaxedBernoulli(0.5, logits).log_prob(samples))
-    samples = torch.vmap(
-        lambda row: LogRelaxedCategorical(0.5, row, validate_args=False).rsample(), randomness="different"
-    )(logits)
-    scores = torch.vmap(lambda row, y: LogRelaxedCategorical(0.5, row, validate_args=False).log_prob(y))(
-        logits, samples
-    )
-    torch.testing.assert_close(scores, LogRelaxedCategorical(0.5, logits).log_prob(samples))
+    sample = torch.vmap(lambda row: kind(0.5, row, validate_args=False).rsample(), randomness="different")
+    score = torch.vmap(lambda row, y: kind(0.5, row, validate_args=False).log_prob(y))
+    samples = sample(logits)
+    assert len(samples.unique(dim=0)) == 6
+    torch.testing.assert_close(score(logits, samples), kind(0.5, logits).log_prob(samples))
 
 
 def test_joint_support_lists_each_state_once():

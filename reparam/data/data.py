@@ -67,13 +67,9 @@ class Data:
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         """The examples at `index`, a slice or whole numbers `[B]`, as x, `[B, *event]`."""
-        x = self.unbinarized(index)
-        return torch.bernoulli(x) if self.protocol == "dynamic" else x
-
-    def unbinarized(self, index: slice | Tensor) -> Tensor:
-        """The examples at `index` as numbers, before the protocol draws any bit."""
         rows = self.values.index_select(0, index) if isinstance(index, Tensor) else self.values[index]
-        return _scaled(rows, self.dtype)
+        x = _scaled(rows, self.dtype)
+        return torch.bernoulli(x) if self.protocol == "dynamic" else x
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:
         """The same data on another device, or with batches of another dtype."""
