@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from reparam._tensors import unwrap
-from reparam.bounds import check_event
 from reparam.data import Batches, Data, as_batch, as_data
+from reparam.draws import check_event
 from reparam.inspection import check_model, device_and_dtype, evaluating, own_random_numbers
 from reparam.model import LatentVariableModel
 

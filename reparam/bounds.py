@@ -1,131 +1,22 @@
-"""Draws and bounds: the one place that samples and scores, and the pure functions `[K, B] -> [B]` on log-weights."""
+"""Bounds: what is maximised. Pure functions of log-weights, `[K, B] -> [B]`, or of a likelihood and a KL."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Self
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
 
-from reparam._checks import whole
-from reparam._tensors import log_mean_exp, memo, unwrap
-from reparam.model import LatentVariableModel
+from reparam._checks import number, positive
+from reparam._tensors import log_mean_exp
+from reparam.schedules import Schedule, value_at
 
 Bound = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Draw:
-    """Latents with what scores them. Every score is in nats, `[K, B]`, and computed when it is first asked for.
-
-    Attributes:
-        x: the data, `[B, *event]`.
-        z: the latents, `[K, B, *latent]`.
-        prior, posterior, likelihood: the distributions p(z), q(z|x), p(x|z).
-    """
-
-    x: Tensor
-    z: Tensor
-    prior: Distribution
-    posterior: Distribution
-    likelihood: Distribution
-
-    @memo
-    def log_prior(self) -> Float[Tensor, "K B"]:
-        """log p(z)."""
-        return self._checked("prior", self.prior.log_prob(self.z))
-
-    @memo
-    def log_likelihood(self) -> Float[Tensor, "K B"]:
-        """log p(x|z)."""
-        return self._checked("likelihood", self.likelihood.log_prob(self.x))
-
-    @memo
-    def log_posterior(self) -> Float[Tensor, "K B"]:
-        """log q(z|x)."""
-        return self._checked("posterior", self.posterior.log_prob(self.z))
-
-    @property
-    def log_weight(self) -> Float[Tensor, "K B"]:
-        """log p(x, z) - log q(z|x)."""
-        return self.log_likelihood + self.log_prior - self.log_posterior
-
-    @memo
-    def kl(self) -> Float[Tensor, "B"]:
-        """KL(q(z|x) || p(z)) in closed form.
-
-        Raises:
-            NotImplementedError: no closed form is registered for this pair.
-        """
-        return closed_form_kl(self.posterior, self.prior, len(self.x))
-
-    def _checked(self, term: str, log_prob: Tensor) -> Tensor:
-        expected = (self.z.shape[0], self.x.shape[0])
-        if log_prob.shape != expected:
-            raise ValueError(
-                f"log_prob of the {term} has shape {tuple(log_prob.shape)}; one number per sample and example is "
-                f"{expected}. Wrap a per-element distribution in torch.distributions.Independent."
-            )
-        return log_prob
-
-
-def closed_form_kl(posterior: Distribution, prior: Distribution, batch_size: int) -> Float[Tensor, "B"]:
-    """KL(q(z|x) || p(z)), one number for each example.
-
-    Raises:
-        NotImplementedError: no closed form is registered for this pair.
-        ValueError: the KL is not of shape `[B]`: a per-element distribution that is not wrapped in `Independent`.
-    """
-    kl = kl_divergence(posterior, prior)
-    if kl.shape != (batch_size,):
-        raise ValueError(
-            f"KL(q || p) has shape {tuple(kl.shape)}; one number per example is ({batch_size},). "
-            "Wrap per-element priors and posteriors in torch.distributions.Independent."
-        )
-    return kl
-
-
-def draw(model: LatentVariableModel, x: Tensor, num_samples: int = 1, *, reparameterized: bool = False) -> Draw:
-    """`num_samples` latents from q(z|x) for each example, ready to be scored.
-
-    Args:
-        model: with `prior`, `posterior` and `likelihood`.
-        x: data, `[B, *event]`.
-        num_samples: K, at least 1.
-        reparameterized: use `rsample`, so that gradients reach the posterior through z.
-
-    Raises:
-        ValueError: `reparameterized` with a posterior that has no `rsample`.
-    """
-    whole("num_samples", num_samples)
-    posterior = model.posterior(x)
-    if reparameterized and not posterior.has_rsample:
-        raise ValueError(
-            f"the posterior {type(unwrap(posterior)[0]).__name__} has no rsample: no gradient passes its draws. "
-            "Use RLOO for any latent, Relaxed for Bernoulli and Categorical, or Enumerate for a small one."
-        )
-    z = posterior.rsample((num_samples,)) if reparameterized else posterior.sample((num_samples,))
-    return score(model, x, z, posterior)
-
-
-def score(model: LatentVariableModel, x: Tensor, z: Tensor, posterior: Distribution) -> Draw:
-    """Given latents `[K, B, *latent]`, ready to be scored; `posterior` is `model.posterior(x)`, computed once."""
-    likelihood = model.likelihood(z)
-    check_event(x, likelihood)
-    return Draw(x, z, model.prior(), posterior, likelihood)
-
-
-def check_event(x: Tensor, likelihood: Distribution) -> None:
-    """Refuses x of another shape than the likelihood's draws, which would be broadcast."""
-    event_shape = likelihood.event_shape
-    if x.shape[1:] != event_shape:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}, and one draw of the likelihood {tuple(event_shape)}; x must be "
-            f"{('batch', *event_shape)}. Reshape x, or wrap a per-element likelihood in "
-            "torch.distributions.Independent."
-        )
 
 
 def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
@@ -144,3 +35,148 @@ def iwae(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2015, arXiv 1509.00519, equation 8.
     """
     return log_mean_exp(log_weight)
+
+
+@dataclass(frozen=True)
+class renyi:
+    """Renyi's bound, `log(mean over k of w_k^(1 - alpha)) / (1 - alpha)`, in nats.
+
+    `alpha = 1` is the ELBO, `alpha = 0` the importance-weighted bound; between them it falls with alpha. Below 0 it is
+    no lower bound of log p(x) (its limit in K is above it), above 1 it is a looser one than the ELBO.
+
+    Args:
+        alpha: any real number.
+
+    Reference:
+        Li, Turner, Renyi Divergence Variational Inference, 2016, arXiv 1602.02311, section 4.
+
+    Example:
+        >>> renyi(0.5)(torch.tensor([[0.0], [2.0]]))
+        tensor([1.2402])
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        number("alpha", self.alpha)
+
+    def __call__(self, log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
+        if self.alpha == 1:
+            return elbo(log_weight)
+        return log_mean_exp((1 - self.alpha) * log_weight) / (1 - self.alpha)
+
+    def __str__(self) -> str:
+        return f"renyi_{self.alpha:g}"
+
+
+@dataclass(frozen=True)
+class tvo:
+    """The thermodynamic bound: a left Riemann sum of `integral over beta from 0 to 1 of E_beta[log w]`, in nats.
+
+    Each expectation, under `p(x, z)^beta q(z|x)^(1 - beta)`, is taken with the K samples' weights `w^beta`,
+    self-normalised. With exact expectations the sum is a lower bound of log p(x), at one partition the ELBO; with few
+    samples it is an estimate of that.
+
+    Args:
+        partition: rising numbers from 0 (included) to below 1, where the integrand is evaluated.
+
+    Reference:
+        Masrani, Le, Wood, The Thermodynamic Variational Objective, 2019, arXiv 1907.00031, equations 5 to 7.
+    """
+
+    partition: tuple[float, ...] = (0.0, 0.1, 0.3)
+
+    def __post_init__(self) -> None:
+        for beta in self.partition:
+            number("a point of the partition", beta)
+        ends = (*self.partition, 1.0)
+        if ends[0] != 0 or any(a >= b for a, b in pairwise(ends)):
+            raise ValueError(
+                f"partition is {self.partition}; it must begin with 0 and rise to below 1, such as (0.0, 0.1, 0.3)."
+            )
+
+    def steps(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The points of the partition and the widths of its intervals, each `[P, 1, 1]`."""
+        ends = torch.tensor([*self.partition, 1.0], dtype=like.dtype, device=like.device)[:, None, None]
+        return ends[:-1], ends.diff(dim=0)
+
+    def __call__(self, log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
+        betas, widths = self.steps(log_weight)
+        return (widths * (betas * log_weight).softmax(1) * log_weight).sum((0, 1))
+
+    def __str__(self) -> str:
+        return f"tvo_{len(self.partition)}"
+
+
+class PenalisedBound(ABC):
+    """An objective `E[log p(x|z)] - penalty(KL)`. It is not the ELBO, and its name never says so.
+
+    It takes the KL in closed form, one column for each independent variable of the latent.
+    """
+
+    @abstractmethod
+    def penalty(self, kl: Float[Tensor, "B D"]) -> Float[Tensor, "B"]:
+        """What the KL by variable costs, in nats."""
+
+    def at(self, step: int) -> Self:
+        """This objective with its schedule fixed at a training step."""
+        return self
+
+    def __call__(self, log_likelihood: Float[Tensor, "K B"], kl: Float[Tensor, "B D"]) -> Float[Tensor, "B"]:
+        """The objective of K likelihoods and the KL by variable."""
+        return log_likelihood.mean(0) - self.penalty(kl)
+
+
+@dataclass(frozen=True)
+class beta_elbo(PenalisedBound):
+    """`E[log p(x|z)] - beta KL(q || p)`: the ELBO only at beta = 1, a lower bound of log p(x) only from there on.
+
+    Args:
+        beta: above 0, or a schedule of it (warm-up: `linear(0.01, 1.0, 10_000)`).
+
+    Reference:
+        Higgins et al., beta-VAE, ICLR 2017; Bowman et al., 2015, arXiv 1511.06349, section 3.1 (annealing).
+    """
+
+    beta: float | Schedule
+
+    def __post_init__(self) -> None:
+        if not callable(self.beta):
+            positive("beta", self.beta, remedy="1 is the ELBO.")
+
+    def penalty(self, kl: Float[Tensor, "B D"]) -> Float[Tensor, "B"]:
+        if callable(self.beta):
+            raise ValueError("beta is a schedule. Fix it first: estimator.at(step)(model, x); fit does so.")
+        return self.beta * kl.sum(1)
+
+    def at(self, step: int) -> beta_elbo:
+        return replace(self, beta=positive(f"beta at step {step}", value_at(self.beta, step)))
+
+    def __str__(self) -> str:
+        return f"beta_elbo_{self.beta:g}" if not callable(self.beta) else "beta_elbo"
+
+
+@dataclass(frozen=True)
+class free_bits(PenalisedBound):
+    """`E[log p(x|z)] - sum over d of max(nats, mean over the batch of KL_d)`: each one's first `nats` are free.
+
+    A variable whose KL is below that on the batch gets no gradient from it. Never above the ELBO.
+
+    Args:
+        nats: above 0, for each independent variable.
+
+    Reference:
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling, Improving Variational Inference with Inverse
+        Autoregressive Flow, 2016, arXiv 1606.04934, appendix (free bits).
+    """
+
+    nats: float
+
+    def __post_init__(self) -> None:
+        positive("nats", self.nats)
+
+    def penalty(self, kl: Float[Tensor, "B D"]) -> Float[Tensor, "B"]:
+        return torch.where(kl.mean(0) > self.nats, kl, self.nats).sum(1)
+
+    def __str__(self) -> str:
+        return f"free_bits_{self.nats:g}"

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 from reparam._checks import whole
 from reparam._tensors import log_mean_exp, unwrap
 from reparam.batches import AnyData, batches_for
-from reparam.bounds import score
+from reparam.draws import score
 from reparam.estimators import Estimator
 from reparam.inspection import broken_parameter, check_exact, evaluating, not_finite
 from reparam.model import LatentVariableModel

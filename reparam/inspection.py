@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam._tensors import unwrap
-from reparam.bounds import draw
+from reparam.draws import draw
 from reparam.model import LatentVariableModel
 from reparam.relaxation import is_relaxed
 

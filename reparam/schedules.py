@@ -11,6 +11,11 @@ from reparam._checks import number, positive, whole
 Schedule = Callable[[int], float]
 
 
+def value_at(value: float | Schedule, step: int) -> float:
+    """A number as it is, a schedule's value at a step."""
+    return value(step) if callable(value) else value
+
+
 @dataclass(frozen=True)
 class exponential:
     """`max(end, start * exp(-rate * step))`, counted in whole blocks of `every` steps.
@@ -92,3 +97,38 @@ class geometric:
     def __call__(self, step: int) -> float:
         share = min(step / self.num_steps, 1.0)
         return math.exp((1 - share) * math.log(self.start) + share * math.log(self.end))
+
+
+@dataclass(frozen=True)
+class cosine:
+    """From zero to `peak` in equal steps over `warmup` steps, then down along half a cosine to `end` at `num_steps`.
+
+    Meant for learning rates: `fit(..., lr=cosine(3e-3, num_steps=4690, warmup=500))`.
+
+    Reference:
+        Loshchilov, Hutter, SGDR, 2016, arXiv 1608.03983, equation 5; the warm-up as in Goyal et al., 2017, arXiv
+        1706.02677, section 2.2.
+
+    Example:
+        >>> [round(cosine(1.0, num_steps=110, warmup=10)(step), 3) for step in (0, 9, 60, 110, 999)]
+        [0.1, 1.0, 0.5, 0.0, 0.0]
+    """
+
+    peak: float
+    num_steps: int
+    warmup: int = 0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive("peak", self.peak)
+        number("end", self.end)
+        whole("num_steps", self.num_steps)
+        whole("warmup", self.warmup, least=0)
+        if self.warmup >= self.num_steps:
+            raise ValueError(f"warmup is {self.warmup} of {self.num_steps} steps; it must end before they do.")
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return self.peak * (step + 1) / self.warmup
+        share = min((step - self.warmup) / (self.num_steps - self.warmup), 1.0)
+        return self.end + (self.peak - self.end) * (1 + math.cos(math.pi * share)) / 2

@@ -1,5 +1,6 @@
 """Bounds: their order, their limits, and the draws they are made of."""
 
+import itertools
 import math
 
 import pytest
@@ -75,3 +76,90 @@ def test_bounds_rise_with_k_and_stay_below_log_p(relaxed_temperature, float64):
         errors.append(bound.std().item() / math.sqrt(len(bound)))
     assert means[0] < means[1] < means[2] < log_p + 4 * errors[2]
     assert log_p - means[2] < (log_p - means[0]) / 3
+
+
+def test_renyi_between_the_bounds_it_contains(float64):
+    log_weight = torch.randn(6, 40) * 3
+    torch.testing.assert_close(rp.renyi(0.0)(log_weight), rp.iwae(log_weight))
+    torch.testing.assert_close(rp.renyi(1.0)(log_weight), rp.elbo(log_weight))
+    torch.testing.assert_close(rp.renyi(1 - 1e-7)(log_weight), rp.elbo(log_weight), rtol=1e-4, atol=1e-4)
+    values = [rp.renyi(alpha)(log_weight) for alpha in (-2.0, 0.0, 0.5, 1.0, 3.0)]
+    assert all((lower <= higher).all() for higher, lower in itertools.pairwise(values))
+    by_hand = log_weight.exp().sqrt().mean(0).log() * 2
+    torch.testing.assert_close(rp.renyi(0.5)(log_weight), by_hand)
+
+
+def test_renyi_of_a_model_bounds_log_p_from_the_side_it_should(float64):
+    """Li and Turner, 2016, theorem 1: with exact expectations, log p lies between alpha < 0 and alpha > 0."""
+    model, x = small_vae(rp.Bernoulli(4)), torch.rand(5, 6).round()
+    states = rp.distributions.joint_support(model.prior())[:, None].expand(-1, 5, -1)
+    log_q = model.posterior(x).log_prob(states)
+    log_weight = model.likelihood(states).log_prob(x) + model.prior().log_prob(states) - log_q
+    log_p = exact_log_likelihood(model, x)
+
+    def exact(alpha):
+        return (log_q + (1 - alpha) * log_weight).logsumexp(0) / (1 - alpha)
+
+    assert (exact(-1.0) > log_p).all()
+    torch.testing.assert_close(exact(0.0), log_p)
+    assert (exact(0.5) < log_p).all()
+    assert (exact(2.0) < (log_q.exp() * log_weight).sum(0)).all()
+
+
+def test_the_thermodynamic_bound_is_a_left_riemann_sum(float64):
+    log_weight = torch.randn(7, 5)
+    torch.testing.assert_close(rp.tvo((0.0,))(log_weight), rp.elbo(log_weight))
+
+    def expected(beta):
+        return ((beta * log_weight).softmax(0) * log_weight).sum(0)
+
+    by_hand = 0.1 * expected(0.0) + 0.3 * expected(0.1) + 0.6 * expected(0.4)
+    torch.testing.assert_close(rp.tvo((0.0, 0.1, 0.4))(log_weight), by_hand)
+    fine = rp.tvo(tuple(torch.linspace(0, 1, 2001)[:-1].tolist()))(log_weight)
+    torch.testing.assert_close(fine, rp.iwae(log_weight), rtol=0, atol=2e-3)  # the integral is log of the mean weight
+
+
+def test_penalised_bounds_are_named_and_are_what_they_say(float64):
+    model, x = small_vae(rp.Bernoulli(4)), torch.rand(5, 6)
+    samples = rp.draw(model, x, 3)
+    kl = samples.kl_by_variable
+    torch.testing.assert_close(kl.sum(1), samples.kl)
+    likelihood = samples.log_likelihood
+    torch.testing.assert_close(rp.beta_elbo(3.0)(likelihood, kl), likelihood.mean(0) - 3 * samples.kl)
+    nats = kl.mean(0).median().item()
+    found = rp.free_bits(nats)(likelihood, kl)
+    expected = likelihood.mean() - kl.mean(0).clamp_min(nats).sum()
+    torch.testing.assert_close(found.mean(), expected)
+    assert found.mean() < (likelihood.mean(0) - samples.kl).mean()
+    (slope,) = torch.autograd.grad(rp.free_bits(nats).penalty(kl).sum(), kl)
+    torch.testing.assert_close(slope, (kl.mean(0) > nats).double().expand(5, 4))
+    torch.testing.assert_close(rp.Enumerate(bound=rp.beta_elbo(1.0))(model, x).bound, rp.Enumerate()(model, x).bound)
+    names = {
+        str(e): e(model, x).name for e in (rp.RLOO(2, rp.beta_elbo(4.0)), rp.StraightThrough(bound=rp.free_bits(0.5)))
+    }
+    assert list(names.values()) == ["beta_elbo_4", "free_bits_0.5"]
+    assert rp.Relaxed(0.5, kl="exact", bound=rp.beta_elbo(4.0))(model, x).name == "surrogate_beta_elbo_4"
+
+
+def test_the_kl_by_variable_of_a_latent_that_is_one_piece_is_one_column(float64):
+    latent = rp.TorchFamily(torch.distributions.Dirichlet, 3)
+    samples = rp.draw(small_vae(latent), torch.rand(5, 6))
+    torch.testing.assert_close(samples.kl_by_variable, samples.kl[:, None])
+
+
+REFUSED = [
+    (lambda: rp.renyi(math.nan), ValueError, "alpha is nan; it must be finite"),
+    (lambda: rp.tvo((0.1, 0.5)), ValueError, r"partition is \(0.1, 0.5\); it must begin with 0 and rise to below 1"),
+    (lambda: rp.tvo((0.0, 1.0)), ValueError, "rise to below 1"),
+    (lambda: rp.tvo((0.0, 0.5, 0.2)), ValueError, "rise to below 1"),
+    (lambda: rp.beta_elbo(0.0), ValueError, "beta is 0.0; it must be finite and above 0. 1 is the ELBO"),
+    (lambda: rp.beta_elbo(lambda s: -1.0).at(5), ValueError, "beta at step 5 is -1.0"),
+    (lambda: rp.beta_elbo(lambda s: 1.0).penalty(torch.ones(2, 2)), ValueError, "beta is a schedule. Fix it first"),
+    (lambda: rp.free_bits(-1.0), ValueError, "nats is -1.0; it must be finite and above 0"),
+]
+
+
+@pytest.mark.parametrize(("act", "error", "message"), REFUSED, ids=[case[2][:40] for case in REFUSED])
+def test_refusals_give_the_value_the_rule_and_the_remedy(act, error, message):
+    with pytest.raises(error, match=message):
+        act()
