@@ -1,10 +1,12 @@
 """Small models with known answers, and statistics with a tolerance from the standard error."""
 
 import math
+from typing import ClassVar
 
 import torch
+from scipy import stats
 from torch import nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal, constraints
 
 import reparam as rp
 
@@ -54,6 +56,75 @@ class LinearGaussian(nn.Module):
         return Independent(Normal(z @ self.weight.T + self.bias, self.scale), 1)
 
 
+class Chain(Distribution):
+    """Bits in two levels as one distribution: the first, and the second given the first."""
+
+    arg_constraints: ClassVar = {}
+    support = constraints.independent(constraints.boolean, 1)
+    has_enumerate_support = True
+
+    def __init__(self, logits, second_logits, weight):
+        self.logits, self.second_logits, self.weight = logits, second_logits, weight
+        size = logits.shape[-1] + second_logits.shape[-1]
+        super().__init__(logits.shape[:-1], torch.Size([size]), validate_args=False)
+
+    def _second(self, first):
+        return Independent(rp.distributions.Bernoulli(self.second_logits + first @ self.weight), 1)
+
+    def sample(self, sample_shape=()):
+        with torch.no_grad():
+            first = rp.distributions.Bernoulli(self.logits).sample(sample_shape)
+            return torch.cat([first, self._second(first).sample()], -1)
+
+    def log_prob(self, z):
+        first, second = z.split([self.logits.shape[-1], self.second_logits.shape[-1]], -1)
+        level = Independent(rp.distributions.Bernoulli(self.logits), 1)
+        return level.log_prob(first) + self._second(first).log_prob(second)
+
+    def enumerate_support(self, expand=True):
+        coins = Independent(rp.distributions.Bernoulli(torch.zeros(self.event_shape[0])), 1)
+        return rp.distributions.joint_support(coins)
+
+
+class TwoLevels(nn.Module):
+    """A model with a chain of 2 + 2 bits for prior and posterior, whose latents are not independent."""
+
+    def __init__(self, num_pixels=6):
+        super().__init__()
+        shapes = {"a": (2,), "b": (2,), "c": (2, 2), "d": (num_pixels, 2), "e": (num_pixels, 2), "f": (2, 2)}
+        shapes |= {"g": (4, num_pixels), "h": (num_pixels,)}
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.randn(shape)))
+
+    def prior(self):
+        return Chain(self.a, self.b, self.c)
+
+    def posterior(self, x):
+        return Chain(x @ self.d, x @ self.e, self.f)
+
+    def likelihood(self, z):
+        return rp.Bernoulli(len(self.h)).likelihood(z @ self.g + self.h)
+
+
+class LearnedPrior(nn.Module):
+    """Five bits with learned log-odds, and a normal likelihood."""
+
+    def __init__(self, num_pixels=6):
+        super().__init__()
+        self.prior_logits = nn.Parameter(torch.randn(5))
+        self.encoder = nn.Linear(num_pixels, 5)
+        self.decoder = nn.Linear(5, num_pixels)
+
+    def prior(self):
+        return Independent(rp.distributions.Bernoulli(self.prior_logits), 1)
+
+    def posterior(self, x):
+        return Independent(rp.distributions.Bernoulli(self.encoder(x)), 1)
+
+    def likelihood(self, z):
+        return Independent(Normal(torch.tanh(self.decoder(z)), 0.6), 1)
+
+
 def exact_log_likelihood(model, x):
     """log p(x) of a model with an enumerable latent, by summing over its states."""
     states = rp.distributions.joint_support(model.prior())
@@ -77,3 +148,23 @@ def assert_mean(samples, expected, num_errors=4.0):
     assert (distance <= num_errors * error + resolution).all(), (
         f"off by {(distance / (error + resolution)).max():.1f} standard errors"
     )
+
+
+def gradients(estimator, model, x, repeats):
+    """Repeated gradients, `[repeats, P]`."""
+    return torch.stack([gradient(estimator(model, x).loss, model) for _ in range(repeats)])
+
+
+def largest_z(samples, expected):
+    """How many standard errors the mean is off in its worst coordinate, and how many a right one may be.
+
+    The limit is that of Student's t at a family-wise error of 1e-4 over the coordinates that vary; one without spread
+    must agree exactly.
+    """
+    mean, error = samples.mean(0), samples.std(0) / math.sqrt(len(samples))
+    distance = (mean - expected).abs()
+    constant = error < 1e-10 * (1 + expected.abs())
+    assert (distance[constant] < 1e-8 * (1 + expected.abs()[constant])).all(), "a coordinate without spread is wrong"
+    z = (distance / error)[~constant]
+    limit = stats.t.isf(1e-4 / (2 * max(len(z), 1)), len(samples) - 1)
+    return (z.max().item() if len(z) else 0.0), limit

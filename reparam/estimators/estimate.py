@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+import copy
+import inspect
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from reparam.bounds import Bound, Draw, elbo
+from reparam._checks import positive, whole
+from reparam.bounds import Bound, PenalisedBound, elbo
+from reparam.draws import Draw
 from reparam.model import LatentVariableModel
 from reparam.relaxation import is_relaxed
+from reparam.schedules import Schedule
+
+Objective = Bound | PenalisedBound
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +29,20 @@ class Estimate:
         loss: a scalar to call `backward` on; its gradient is the estimator.
         bound: nats per example, `[B]`, without a gradient.
         name: what `bound` is a bound of: "elbo" and "iwae_5" of log p(x) under the exact model, "relaxed_elbo" of the
-            relaxed model; "surrogate" is a bound of no model.
+            relaxed model; "surrogate" is a bound of no model, "beta_elbo_4" and "free_bits_0.5" are what they say.
+        control_loss: a scalar for the estimator's own parameters, if it has any: call
+            `control_loss.backward(inputs=list(estimator.parameters()))`, as `fit` does. It leaves the model alone.
     """
 
     loss: Float[Tensor, ""]
     bound: Float[Tensor, "B"]
     name: str
+    control_loss: Float[Tensor, ""] | None = None
 
     @staticmethod
-    def of(bound: Float[Tensor, "B"], name: str) -> Estimate:
+    def of(bound: Float[Tensor, "B"], name: str, control_loss: Tensor | None = None) -> Estimate:
         """From a bound whose gradient is the estimator."""
-        return Estimate(-bound.mean(), bound.detach(), name)
+        return Estimate(-bound.mean(), bound.detach(), name, control_loss)
 
 
 @runtime_checkable
@@ -45,6 +56,92 @@ class Estimator(Protocol):
         ...
 
 
+class Scheduled:
+    """The common part of estimators: arguments that may be schedules, and `at`, which fixes them."""
+
+    def at(self: E, step: int) -> E:
+        """This estimator with its schedules fixed at a training step; itself if it has none."""
+        changes: dict[str, Any] = {}
+        for name in _SCHEDULABLE:
+            value = getattr(self, name, None)
+            if name == "bound":
+                if isinstance(value, PenalisedBound) and value.at(step) != value:
+                    changes[name] = value.at(step)
+            elif callable(value):
+                what = f"the {name.replace('_', ' ')} that the schedule gives for step {step}"
+                changes[name] = max(1, round(value(step))) if name == "num_samples" else positive(what, value(step))
+        if not changes:
+            return self
+        if is_dataclass(self):
+            fixed_fields: E = replace(cast(Any, self), **changes)
+            return fixed_fields
+        fixed = copy.copy(self)  # of a module: the parameters and buffers are shared
+        for name, value in changes.items():
+            setattr(fixed, name, value)
+        return fixed
+
+    def __str__(self) -> str:
+        """The name, and the arguments that are not the default's: "RLOO(num_samples=8)"."""
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        given = [(p.name, getattr(self, p.name, p.default), p.default) for p in parameters if p.name != "self"]
+        shown = [
+            f"{name}={name_of(value) if callable(value) else repr(value)}"
+            for name, value, default in given
+            if value != default and not isinstance(value, nn.Module | Tensor)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+_SCHEDULABLE = ("temperature", "num_samples", "bound")
+
+
+def check_samples(num_samples: int | Schedule, *, least: int = 1, remedy: str = "") -> None:
+    """Refuses a number of samples that is neither a whole number nor a schedule."""
+    if not callable(num_samples):
+        whole("num_samples", num_samples, least=least, remedy=remedy)
+
+
+def fixed_samples(num_samples: int | Schedule) -> int:
+    """The number of samples, unless it is a schedule still."""
+    if callable(num_samples):
+        raise ValueError("num_samples is a schedule. Fix it first: estimator.at(step)(model, x); fit does so.")
+    return num_samples
+
+
+def check_temperature(temperature: float | Schedule) -> None:
+    """Refuses a temperature that is neither a number above 0 nor a schedule."""
+    if not callable(temperature):
+        positive("temperature", temperature, remedy="0.5 is a usual choice; lower is nearer to discrete.")
+
+
+def fixed_temperature(temperature: float | Schedule) -> float:
+    """The temperature, unless it is a schedule still."""
+    if callable(temperature):
+        raise ValueError("the temperature is a schedule. Fix it first: estimator.at(step)(model, x); fit does so.")
+    return temperature
+
+
+def check_bound(bound: object) -> None:
+    """Refuses what cannot be called on log-weights."""
+    if not callable(bound) or isinstance(bound, type):
+        raise TypeError(f"bound is {bound!r}; it must be a function of log-weights [K, B], such as rp.elbo or rp.iwae.")
+
+
+def check_elbo(bound: object, estimator: str) -> None:
+    """Refuses another bound than the ELBO and its penalised relatives."""
+    check_bound(bound)
+    if bound is not elbo and not isinstance(bound, PenalisedBound):
+        raise ValueError(
+            f"bound is {name_of(bound)}; {estimator} estimates the gradient of elbo, beta_elbo or free_bits. "
+            "For iwae take VIMCO, Relaxed, or Pathwise where the latent has an rsample."
+        )
+
+
+def name_of(bound: object) -> str:
+    """What to call a bound."""
+    return getattr(bound, "__name__", None) or str(bound)
+
+
 def weighed(bound: Bound, samples: Draw) -> Tensor:
     """The bound of these samples' log-weights, if it is one number for each example."""
     values = bound(samples.log_weight)
@@ -56,18 +153,31 @@ def weighed(bound: Bound, samples: Draw) -> Tensor:
     return values
 
 
-def name_of(bound: Bound) -> str:
-    """What to call a bound."""
-    return getattr(bound, "__name__", type(bound).__name__)
-
-
-def bound_name(bound: Bound, samples: Draw) -> str:
+def bound_name(bound: Objective, samples: Draw, num_samples: int | None = None) -> str:
     """What `Estimate.name` is for a bound of these samples: "elbo", "iwae_50", "relaxed_elbo"."""
-    name = name_of(bound) if bound is elbo else f"{name_of(bound)}_{len(samples.z)}"
+    name = name_of(bound)
+    if bound is not elbo and not isinstance(bound, PenalisedBound):
+        name = f"{name}_{num_samples or len(samples.z)}"
     return f"relaxed_{name}" if is_relaxed(samples.prior) else name
 
 
-def check_bound(bound: object) -> None:
-    """Refuses what cannot be called on log-weights."""
-    if not callable(bound):
-        raise TypeError(f"bound is {bound!r}; it must be a function of log-weights [K, B], such as rp.elbo or rp.iwae.")
+def signal_and_rest(bound: Objective, samples: Draw) -> tuple[Tensor, Tensor | float]:
+    """A bound as `E_q[signal] + rest`: signal `[K, B]`, rest `[B]`.
+
+    The ELBO's signal is the log-weight; as `E[grad log q] = 0`, log q has no gradient in it. A penalised bound's is the
+    log-likelihood, and its rest is in closed form.
+    """
+    if isinstance(bound, PenalisedBound):
+        return samples.log_likelihood, -penalty(bound, samples)
+    return samples.log_likelihood + samples.log_prior - samples.log_posterior.detach(), 0.0
+
+
+def penalty(bound: Objective, samples: Draw) -> Tensor:
+    """What the closed-form KL costs under this bound, `[B]`."""
+    try:
+        return bound.penalty(samples.kl_by_variable) if isinstance(bound, PenalisedBound) else samples.kl
+    except NotImplementedError as error:
+        raise ValueError(
+            f"{name_of(bound)} needs the KL in closed form here, and {error}. Use bound=rp.elbo with an estimator that "
+            "samples the KL: RLOO, or Pathwise(kl='sampled')."
+        ) from error

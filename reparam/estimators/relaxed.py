@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from reparam._checks import choice, positive, whole
-from reparam.bounds import Bound, closed_form_kl, draw, elbo
-from reparam.estimators.estimate import Estimate, bound_name, check_bound, name_of, weighed
+from reparam._checks import choice
+from reparam.bounds import PenalisedBound, elbo
+from reparam.draws import Draw, draw
+from reparam.estimators.estimate import (
+    Estimate,
+    Objective,
+    Scheduled,
+    bound_name,
+    check_bound,
+    check_samples,
+    check_temperature,
+    fixed_samples,
+    fixed_temperature,
+    name_of,
+    penalty,
+    weighed,
+)
 from reparam.model import LatentVariableModel
 from reparam.relaxation import exact_distribution, relax
 from reparam.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class Relaxed:
+class Relaxed(Scheduled):
     """Gumbel-softmax / Concrete: train a discrete model through its relaxation. Biased for the exact model's gradient.
 
     With `kl="relaxed"` the value is a bound of the relaxed model, whose gradient it follows without bias:
     "relaxed_elbo" or "relaxed_iwae_5". With `kl="exact"` it is the quantity usually quoted, the likelihood at a
     relaxed sample less the KL of the *discrete* distributions: a bound of no model, named "surrogate".
 
-    With `straight_through=True` the likelihood sees the rounded sample and the gradient passes as if it were soft. Then
-    `kl="exact"` has the value of the exact ELBO (and its name), with a biased gradient.
+    With `straight_through=True` the likelihood sees the rounded sample and the gradient passes as if it were soft
+    (straight-through Gumbel-softmax). Then `kl="exact"` has the value of the exact ELBO (and its name), with a biased
+    gradient.
 
     Args:
         temperature: above 0, or a schedule from step to temperature such as `exponential(1.0, 0.1, rate=3e-5)`.
-        num_samples: K relaxed draws for each example.
+        num_samples: K relaxed draws for each example, or a schedule.
         kl: "relaxed" or "exact", see above.
         straight_through: round in the forward pass.
-        bound: with `kl="relaxed"`, any function `[K, B] -> [B]` of log-weights.
+        bound: with `kl="relaxed"`, any function `[K, B] -> [B]` of log-weights; with `kl="exact"` the ELBO,
+            `beta_elbo(...)` or `free_bits(...)`.
 
     Raises:
-        ValueError: a temperature that is not above 0; `kl="exact"` with another bound than the ELBO.
+        ValueError: a temperature that is not above 0; `kl="exact"` with a bound that needs weights.
         TypeError: the latent has no relaxation.
 
     Reference:
@@ -44,36 +60,33 @@ class Relaxed:
     """
 
     temperature: float | Schedule = 0.5
-    num_samples: int = 1
+    num_samples: int | Schedule = 1
     kl: Literal["relaxed", "exact"] = "relaxed"
     straight_through: bool = False
-    bound: Bound = elbo
+    bound: Objective = elbo
 
     def __post_init__(self) -> None:
-        if not callable(self.temperature):
-            positive("temperature", self.temperature, remedy="0.5 is a usual choice; lower is nearer to discrete.")
-        whole("num_samples", self.num_samples)
+        check_temperature(self.temperature)
+        check_samples(self.num_samples)
         check_bound(self.bound)
         choice("kl", self.kl, ("relaxed", "exact"))
-        if self.kl == "exact" and self.bound is not elbo:
+        penalised = isinstance(self.bound, PenalisedBound)
+        if self.kl == "exact" and self.bound is not elbo and not penalised:
             raise ValueError(
                 f'kl="exact" with the bound {name_of(self.bound)}: only the ELBO splits into a likelihood and a KL. '
                 'Use kl="relaxed", or bound=elbo.'
             )
+        if self.kl == "relaxed" and penalised:
+            raise ValueError(f'kl="relaxed" with {name_of(self.bound)}, which weighs the exact KL. Use kl="exact".')
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
-        if callable(self.temperature):
-            raise ValueError("the temperature is a schedule. Fix it first: estimator.at(step)(model, x); fit does so.")
-        relaxed = relax(model, self.temperature, straight_through=self.straight_through)
-        samples = draw(relaxed, x, self.num_samples, reparameterized=True)
-        if self.kl == "relaxed":
+        relaxed = relax(model, fixed_temperature(self.temperature), straight_through=self.straight_through)
+        samples = draw(relaxed, x, fixed_samples(self.num_samples), reparameterized=True)
+        if not isinstance(self.bound, PenalisedBound) and self.kl == "relaxed":
             return Estimate.of(weighed(self.bound, samples), bound_name(self.bound, samples))
-        kl = closed_form_kl(exact_distribution(samples.posterior), exact_distribution(samples.prior), len(x))
-        name = "elbo" if self.straight_through else "surrogate"
-        return Estimate.of(samples.log_likelihood.mean(0) - kl, name)
-
-    def at(self, step: int) -> Relaxed:
-        if not callable(self.temperature):
-            return self
-        temperature = positive(f"the temperature that the schedule gives for step {step}", self.temperature(step))
-        return replace(self, temperature=temperature)
+        prior, posterior = exact_distribution(samples.prior), exact_distribution(samples.posterior)
+        exact = Draw(x, samples.z, prior, posterior, samples.likelihood)
+        name = bound_name(self.bound, exact)
+        if not self.straight_through:
+            name = "surrogate" if self.bound is elbo else f"surrogate_{name}"
+        return Estimate.of(exact.log_likelihood.mean(0) - penalty(self.bound, exact), name)

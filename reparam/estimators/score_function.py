@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from reparam._checks import whole
-from reparam.bounds import draw, elbo
-from reparam.estimators.estimate import Estimate, bound_name
+from reparam._checks import choice, positive
+from reparam.bounds import elbo, iwae
+from reparam.draws import draw
+from reparam.estimators.estimate import (
+    Estimate,
+    Objective,
+    Scheduled,
+    bound_name,
+    check_elbo,
+    check_samples,
+    fixed_samples,
+    signal_and_rest,
+)
 from reparam.model import LatentVariableModel
-from reparam.surrogates import rloo
+from reparam.schedules import Schedule
+from reparam.surrogates import advantage_over_others, reinforce, vimco
 
 
 @dataclass(frozen=True)
-class RLOO:
+class RLOO(Scheduled):
     """REINFORCE with the other samples' mean as baseline; unbiased for the gradient of the ELBO, for any latent.
 
     Args:
-        num_samples: K >= 2 hard draws for each example; the variance falls as K grows.
+        num_samples: K >= 2 hard draws for each example, or a schedule; the variance falls as K grows.
+        bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
 
     Raises:
         ValueError: fewer than two samples.
@@ -27,15 +41,166 @@ class RLOO:
         Kool, van Hoof, Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, ICLR workshop 2019.
     """
 
-    num_samples: int = 4
+    num_samples: int | Schedule = 4
+    bound: Objective = elbo
 
     def __post_init__(self) -> None:
         remedy = "Each sample is compared with the mean of the others. Use RLOO(num_samples=4)."
-        whole("num_samples", self.num_samples, least=2, remedy=remedy)
+        check_samples(self.num_samples, least=2, remedy=remedy)
+        check_elbo(self.bound, "RLOO")
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
-        samples = draw(model, x, self.num_samples)
-        return Estimate.of(rloo(samples.log_weight, samples.log_posterior), bound_name(elbo, samples))
+        samples = draw(model, x, fixed_samples(self.num_samples))
+        signal, rest = signal_and_rest(self.bound, samples)
+        baseline = signal.detach() - advantage_over_others(signal)
+        bound = reinforce(signal, samples.log_posterior, baseline) + rest
+        return Estimate.of(bound, bound_name(self.bound, samples))
 
-    def at(self, step: int) -> RLOO:
-        return self
+
+@dataclass(frozen=True)
+class VIMCO(Scheduled):
+    """The importance-weighted bound by score functions; unbiased for the gradient of "iwae_K", for any latent.
+
+    Args:
+        num_samples: K >= 2 hard draws for each example, or a schedule. More make the bound tighter.
+        mean: what stands for a sample's weight in its baseline: the geometric or the arithmetic mean of the others.
+
+    Raises:
+        ValueError: fewer than two samples.
+
+    Reference:
+        Mnih, Rezende, Variational inference for Monte Carlo objectives, 2016, arXiv 1602.06725, section 2.5.
+    """
+
+    num_samples: int | Schedule = 8
+    mean: Literal["geometric", "arithmetic"] = "geometric"
+
+    def __post_init__(self) -> None:
+        remedy = "Each sample is compared with the others. Use VIMCO(num_samples=8)."
+        check_samples(self.num_samples, least=2, remedy=remedy)
+        choice("mean", self.mean, ("geometric", "arithmetic"))
+
+    def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        samples = draw(model, x, fixed_samples(self.num_samples))
+        bound = vimco(samples.log_weight, samples.log_posterior, self.mean)
+        return Estimate.of(bound, bound_name(iwae, samples))
+
+
+class REINFORCE(Scheduled, nn.Module):
+    """The score function with no baseline, or with the running average of earlier batches; for any latent.
+
+    Unbiased for the gradient of the ELBO: the average is of batches before this one. Its variance is large, which is
+    why the others exist.
+
+    Args:
+        num_samples: K hard draws for each example, or a schedule.
+        baseline: "none" or "average".
+        decay: of the running average: what is kept of it at each batch.
+        bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
+
+    Reference:
+        Williams, 1992; Paisley, Blei, Jordan, Variational Bayesian Inference with Stochastic Search, 2012, arXiv
+        1206.6430.
+    """
+
+    def __init__(
+        self,
+        num_samples: int | Schedule = 1,
+        baseline: Literal["none", "average"] = "average",
+        decay: float = 0.9,
+        bound: Objective = elbo,
+    ) -> None:
+        super().__init__()
+        check_samples(num_samples)
+        check_elbo(bound, "REINFORCE")
+        self.num_samples = num_samples
+        self.baseline = choice("baseline", baseline, ("none", "average"))
+        self.decay = _share("decay", decay)
+        self.bound = bound
+        self.register_buffer("average", torch.zeros(()))
+        self.register_buffer("batches_seen", torch.zeros(()))
+
+    average: Tensor
+    batches_seen: Tensor
+
+    def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        samples = draw(model, x, fixed_samples(self.num_samples))
+        signal, rest = signal_and_rest(self.bound, samples)
+        baseline = self.average if self.baseline == "average" else 0.0
+        bound = reinforce(signal, samples.log_posterior, baseline) + rest
+        if self.baseline == "average":
+            _follow(self, signal.detach().mean())
+        return Estimate.of(bound, bound_name(self.bound, samples))
+
+    def extra_repr(self) -> str:
+        return f"num_samples={self.num_samples}, baseline={self.baseline!r}"
+
+
+class NVIL(Scheduled, nn.Module):
+    """The score function with a learned baseline b(x) on top of the running average; for any latent. Unbiased.
+
+    The network is fitted by `control_loss`, the mean squared difference of signal and baseline. (The original also
+    divides the signal by a running standard deviation; that changes the length of the gradient, so it is left out.)
+
+    Args:
+        network: `[B, *event]` to `[B, 1]`, such as `rp.mlp(784, [100], 1)`. It does not see z.
+        num_samples: K hard draws for each example, or a schedule.
+        decay: of the running average.
+        bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
+
+    Reference:
+        Mnih, Gregor, Neural Variational Inference and Learning in Belief Networks, 2014, arXiv 1402.0030, section 2.3.
+    """
+
+    def __init__(
+        self, network: nn.Module, num_samples: int | Schedule = 1, decay: float = 0.9, bound: Objective = elbo
+    ) -> None:
+        super().__init__()
+        if not isinstance(network, nn.Module):
+            raise TypeError(
+                f"network is {network!r}; it must be an nn.Module from x to one number: rp.mlp(784, [100], 1)."
+            )
+        check_samples(num_samples)
+        check_elbo(bound, "NVIL")
+        self.network = network
+        self.num_samples = num_samples
+        self.decay = _share("decay", decay)
+        self.bound = bound
+        self.register_buffer("average", torch.zeros(()))
+        self.register_buffer("batches_seen", torch.zeros(()))
+
+    average: Tensor
+    batches_seen: Tensor
+
+    def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        samples = draw(model, x, fixed_samples(self.num_samples))
+        signal, rest = signal_and_rest(self.bound, samples)
+        predicted = self.network(x)
+        if predicted.numel() != len(x):
+            raise ValueError(
+                f"the baseline network made {tuple(predicted.shape)} of {len(x)} examples; it must give one number "
+                "each. Let it end in one output."
+            )
+        baseline = self.average + predicted.reshape(-1)
+        bound = reinforce(signal, samples.log_posterior, baseline) + rest
+        control_loss = (signal.detach() - baseline).square().mean()
+        _follow(self, signal.detach().mean())
+        return Estimate.of(bound, bound_name(self.bound, samples), control_loss)
+
+    def extra_repr(self) -> str:
+        return f"num_samples={self.num_samples}"
+
+
+def _share(name: str, value: float) -> float:
+    if positive(name, value) >= 1:
+        raise ValueError(f"{name} is {value}; it must be below 1, such as 0.9.")
+    return value
+
+
+def _follow(estimator: REINFORCE | NVIL, mean: Tensor) -> None:
+    """Moves the running average while training; the first batch sets it."""
+    if not (torch.is_grad_enabled() and estimator.training):
+        return
+    share = torch.where(estimator.batches_seen == 0, 1.0, 1 - estimator.decay)
+    estimator.average.lerp_(mean.to(estimator.average), share.to(estimator.average))
+    estimator.batches_seen.add_(1)

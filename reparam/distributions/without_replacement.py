@@ -1,0 +1,55 @@
+"""Distinct joint draws of independent discrete variables."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reparam.distributions.noise import gumbel
+
+
+def sample_without_replacement(log_probs: Tensor, num_samples: int) -> Tensor:
+    """K different joint states, as if drawn one after the other without putting any back.
+
+    The K largest of all Gumbel-perturbed joint log-probabilities are such a sample; they are found variable by
+    variable, keeping K partial states, without listing all of them.
+
+    Args:
+        log_probs: normalised, `[B, D, C]`: D independent variables of C states.
+        num_samples: K.
+
+    Returns:
+        Indices of states, `[K, B, D]`.
+
+    Raises:
+        ValueError: fewer than K joint states.
+
+    Reference:
+        Kool, van Hoof, Welling, Stochastic Beams and Where to Find Them, 2019, arXiv 1903.06059, algorithm 1.
+    """
+    batch_size, num_variables, num_states = log_probs.shape
+    if num_states**num_variables < num_samples:
+        raise ValueError(
+            f"{num_samples} different samples were asked of a latent with {num_states**num_variables} joint states. "
+            "Ask for fewer, or sum over all states with Enumerate()."
+        )
+    log_probs = log_probs.detach().double()
+    total = log_probs.new_zeros(batch_size, 1)
+    perturbed = log_probs.new_zeros(batch_size, 1)
+    chosen = torch.zeros(batch_size, 1, 0, dtype=torch.long, device=log_probs.device)
+    for variable in range(num_variables):
+        grown = total.unsqueeze(-1) + log_probs[:, variable].unsqueeze(1)  # [B, beams, C]
+        grown_perturbed = _with_maximum(grown + gumbel(grown), perturbed.unsqueeze(-1))
+        num_beams = min(num_samples, grown.shape[1] * num_states)
+        perturbed, best = grown_perturbed.flatten(1).topk(num_beams)
+        total = grown.flatten(1).gather(1, best)
+        parent = (best // num_states).unsqueeze(-1).expand(-1, -1, variable)
+        chosen = torch.cat([chosen.gather(1, parent), (best % num_states).unsqueeze(-1)], -1)
+    return chosen.transpose(0, 1)
+
+
+def _with_maximum(gumbels: Tensor, maximum: Tensor) -> Tensor:
+    """Gumbel variables given that the largest on the last axis is `maximum`: monotone, without cancellation."""
+    largest = gumbels.amax(-1, keepdim=True)
+    gap = maximum - gumbels + torch.log(-torch.expm1(gumbels - largest))
+    return maximum - gap.clamp_min(0) - torch.log1p((-gap.abs()).exp())

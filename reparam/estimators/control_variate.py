@@ -1,0 +1,218 @@
+"""Score functions with a differentiable stand-in of the likelihood for a control variate: MuProp, REBAR, RELAX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reparam._checks import number, positive
+from reparam.bounds import elbo
+from reparam.draws import score
+from reparam.estimators.estimate import (
+    Estimate,
+    Objective,
+    Scheduled,
+    bound_name,
+    check_elbo,
+    check_samples,
+    fixed_samples,
+    penalty,
+)
+from reparam.factors import factors_of
+from reparam.model import LatentVariableModel
+from reparam.schedules import Schedule
+from reparam.surrogates import advantage_over_others
+
+_REMEDY = "Use Pathwise where the latent has an rsample, RLOO for any."
+
+
+@dataclass(frozen=True)
+class MuProp(Scheduled):
+    """The score function less a first-order expansion of the likelihood at the mean of z, whose own gradient is known.
+
+    Unbiased for the gradient of the ELBO. With K >= 2 samples what remains is also compared with the other samples'
+    mean, in place of the paper's learned baselines.
+
+    Args:
+        num_samples: K hard draws for each example, or a schedule. The decoder also sees the mean.
+        bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
+
+    Raises:
+        TypeError: a latent that is not Bernoulli or one-hot Categorical.
+        ValueError: no closed form for the KL.
+
+    Reference:
+        Gu, Levine, Sutskever, Mnih, MuProp, 2015, arXiv 1511.05176, equation 6.
+    """
+
+    num_samples: int | Schedule = 2
+    bound: Objective = elbo
+
+    def __post_init__(self) -> None:
+        check_samples(self.num_samples)
+        check_elbo(self.bound, "MuProp")
+
+    def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        posterior = model.posterior(x)
+        factors = factors_of(posterior, "MuProp", instead=_REMEDY)
+        samples = score(model, x, posterior.sample((fixed_samples(self.num_samples),)), posterior)
+        bound = samples.log_likelihood.mean(0) - penalty(self.bound, samples)
+        if torch.is_grad_enabled():
+            leaf = factors.detached()
+            mean = leaf.probs
+            (slope,) = torch.autograd.grad(_log_likelihood(model, x, mean.unsqueeze(0)).sum(), mean, retain_graph=True)
+            (through_mean,) = torch.autograd.grad((slope * mean).sum(), leaf.logits)
+            rest = samples.log_likelihood.detach() - (slope * samples.z).flatten(2).sum(-1)
+            rest = advantage_over_others(rest) if len(rest) > 1 else rest - self._at_mean(model, x, mean, slope)
+            gradient = (_like(rest, samples.z) * leaf.score(samples.z)).mean(0) + through_mean
+            bound = factors.push(bound, gradient)
+        return Estimate.of(bound, bound_name(self.bound, samples))
+
+    def _at_mean(self, model: LatentVariableModel, x: Tensor, mean: Tensor, slope: Tensor) -> Tensor:
+        """The expansion's constant term, where no other sample removes it."""
+        with torch.no_grad():
+            return _log_likelihood(model, x, mean.unsqueeze(0)) - (slope * mean).flatten(1).sum(-1)
+
+
+class REBAR(Scheduled, nn.Module):
+    """The score function less the likelihood at a relaxed z, corrected by its reparameterised gradient.
+
+    Unbiased for the gradient of the ELBO at any temperature and strength of the control variate; both are parameters
+    of the estimator, learned by `control_loss`, the squared length of the gradient with respect to the logits: as its
+    mean does not depend on them, that is its variance.
+
+    Args:
+        num_samples: K hard draws for each example, or a schedule. For each the decoder also sees two relaxed ones.
+        temperature: where the temperature begins, above 0.
+        strength: where the control variate's factor begins.
+        bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
+
+    Raises:
+        TypeError: a latent that is not Bernoulli or one-hot Categorical.
+        ValueError: no closed form for the KL.
+
+    Reference:
+        Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein, REBAR: Low-variance, Unbiased Gradient Estimates for Discrete
+        Latent Variable Models, 2017, arXiv 1703.07370, section 3.
+    """
+
+    def __init__(
+        self,
+        num_samples: int | Schedule = 1,
+        temperature: float = 0.5,
+        strength: float = 1.0,
+        bound: Objective = elbo,
+    ) -> None:
+        super().__init__()
+        _check(self, num_samples, bound)
+        self.num_samples = num_samples
+        self.bound = bound
+        self.log_temperature, self.strength = _parameters(temperature, strength)
+
+    def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        return _with_control_variate(self, model, x, None)
+
+    def extra_repr(self) -> str:
+        return f"num_samples={self.num_samples}"
+
+
+class RELAX(Scheduled, nn.Module):
+    """REBAR with a network added to its control variate, learned with it. Unbiased for the gradient of the ELBO.
+
+    Args:
+        network: `[N, latent.num_features + number of pixels]` to `[N, 1]`, of the relaxed z and x side by side, such as
+            `rp.mlp(20 + 784, [100], 1)`; differentiable twice, so with smooth activations (`nn.Tanh`), or its
+            gradient in z cannot be fitted.
+        num_samples: K hard draws for each example, or a schedule. For each the decoder also sees two relaxed ones.
+        temperature: where the temperature begins, above 0.
+        strength: where the factor of the likelihood in the control variate begins; that of the network is in it.
+        bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
+
+    Raises:
+        TypeError: a latent that is not Bernoulli or one-hot Categorical; a network that is no module.
+        ValueError: no closed form for the KL.
+
+    Reference:
+        Grathwohl, Choi, Wu, Roeder, Duvenaud, Backpropagation through the Void, 2017, arXiv 1711.00123, section 3.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        num_samples: int | Schedule = 1,
+        temperature: float = 0.5,
+        strength: float = 1.0,
+        bound: Objective = elbo,
+    ) -> None:
+        super().__init__()
+        if not isinstance(network, nn.Module):
+            raise TypeError(
+                f"network is {network!r}; it must be an nn.Module from z and x to one number: rp.mlp(804, [100], 1)."
+            )
+        _check(self, num_samples, bound)
+        self.network = network
+        self.num_samples = num_samples
+        self.bound = bound
+        self.log_temperature, self.strength = _parameters(temperature, strength)
+
+    def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        return _with_control_variate(self, model, x, self.network)
+
+    def extra_repr(self) -> str:
+        return f"num_samples={self.num_samples}"
+
+
+def _check(estimator: REBAR | RELAX, num_samples: int | Schedule, bound: Objective) -> None:
+    check_samples(num_samples)
+    check_elbo(bound, type(estimator).__name__)
+
+
+def _parameters(temperature: float, strength: float) -> tuple[nn.Parameter, nn.Parameter]:
+    log_temperature = torch.tensor(positive("temperature", temperature, remedy="0.5 is a usual start.")).log()
+    return nn.Parameter(log_temperature), nn.Parameter(torch.tensor(float(number("strength", strength))))
+
+
+def _with_control_variate(
+    estimator: REBAR | RELAX, model: LatentVariableModel, x: Tensor, network: nn.Module | None
+) -> Estimate:
+    posterior = model.posterior(x)
+    factors = factors_of(posterior, type(estimator).__name__, instead=_REMEDY)
+    leaf = factors.detached()  # the gradient with respect to the logits is made here, and has a graph of its own
+    y = leaf.perturbed(fixed_samples(estimator.num_samples))
+    z = leaf.harden(y.detach())
+    samples = score(model, x, z, posterior)
+    bound = samples.log_likelihood.mean(0) - penalty(estimator.bound, samples)
+    name = bound_name(estimator.bound, samples)
+    if not torch.is_grad_enabled():
+        return Estimate.of(bound, name)
+    temperature = estimator.log_temperature.exp()
+
+    def stand_in(y: Tensor) -> Tensor:
+        relaxed = leaf.squash(y, temperature)
+        value = estimator.strength * _log_likelihood(model, x, relaxed)
+        return value if network is None else value + _evaluated(network, relaxed, x)
+
+    free, conditional = stand_in(y), stand_in(leaf.perturbed_given(z))
+    (correction,) = torch.autograd.grad((free - conditional).mean(0).sum(), leaf.logits, create_graph=True)
+    remainder = samples.log_likelihood.detach() - conditional
+    gradient = (_like(remainder, z) * leaf.score(z).detach()).mean(0) + correction
+    control_loss = gradient.square().flatten(1).sum(1).mean()
+    return Estimate.of(factors.push(bound, gradient), name, control_loss)
+
+
+def _log_likelihood(model: LatentVariableModel, x: Tensor, z: Tensor) -> Tensor:
+    return model.likelihood(z).log_prob(x)
+
+
+def _evaluated(network: nn.Module, z: Tensor, x: Tensor) -> Tensor:
+    """The network's number for each relaxed z and its x, `[K, B]`."""
+    flat = z.flatten(2)
+    inputs = torch.cat([flat, x.flatten(1).expand(len(z), -1, -1)], -1).flatten(0, 1)
+    values: Tensor = network(inputs)
+    return values.reshape(z.shape[:2])
+
+
+def _like(values: Tensor, z: Tensor) -> Tensor:
+    return values.reshape(*values.shape, *(1,) * (z.ndim - values.ndim))

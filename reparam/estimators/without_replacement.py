@@ -1,0 +1,60 @@
+"""Distinct samples: no decoder evaluation is spent twice on the same latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from reparam._checks import whole
+from reparam.bounds import elbo
+from reparam.distributions import sample_without_replacement
+from reparam.draws import score
+from reparam.estimators.estimate import Estimate, Objective, Scheduled, bound_name, check_elbo, signal_and_rest
+from reparam.factors import factors_of
+from reparam.model import LatentVariableModel
+from reparam.surrogates import unordered_set
+from reparam.surrogates.without_replacement import MAX_SET
+
+
+@dataclass(frozen=True)
+class UnorderedSet(Scheduled):
+    """REINFORCE on K distinct joint states, drawn without replacement; unbiased for the gradient of the ELBO.
+
+    Better than RLOO where the posterior is peaked, so that RLOO's samples are often equal; the same where all samples
+    differ anyway. The value is the unordered-set estimate of the ELBO, unbiased as well.
+
+    Args:
+        num_samples: K, from 2 to 6.
+        bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
+
+    Raises:
+        TypeError: a latent that is not Bernoulli or one-hot Categorical.
+        ValueError: fewer than two or more than six samples, or more than the latent has states.
+
+    Reference:
+        Kool, van Hoof, Welling, Estimating Gradients for Discrete Random Variables by Sampling without Replacement,
+        2020, arXiv 2002.06043.
+    """
+
+    num_samples: int = 4
+    bound: Objective = elbo
+
+    def __post_init__(self) -> None:
+        whole("num_samples", self.num_samples, least=2, remedy="Use UnorderedSet(num_samples=4).")
+        if self.num_samples > MAX_SET:
+            raise ValueError(
+                f"num_samples is {self.num_samples}; it must be at most {MAX_SET}, since all orders are summed over. "
+                "Use RLOO for more."
+            )
+        check_elbo(self.bound, "UnorderedSet")
+
+    def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        posterior = model.posterior(x)
+        factors = factors_of(posterior, "UnorderedSet", instead="Use RLOO, which takes any latent.")
+        log_probs = factors.state_log_probs()
+        states = sample_without_replacement(log_probs, self.num_samples)
+        samples = score(model, x, factors.from_states(states), posterior)
+        log_q = log_probs.expand(len(states), *log_probs.shape).gather(-1, states.unsqueeze(-1)).squeeze(-1).sum(-1)
+        signal, rest = signal_and_rest(self.bound, samples)
+        return Estimate.of(unordered_set(signal, log_q) + rest, bound_name(self.bound, samples))
