@@ -34,21 +34,20 @@ class TrainingDiverged(ArithmeticError):
 
 
 class Snapshot:
-    """The weights and buffers of a model at one moment, to go back to."""
+    """The weights and buffers of a model, and of an estimator that has its own, at one moment, to go back to."""
 
-    def __init__(self, model: LatentVariableModel) -> None:
-        self.model = model
+    def __init__(self, model: LatentVariableModel, estimator: object = None) -> None:
+        self.parts = (model, estimator)
         self.tensors = [(tensor, tensor.detach().clone()) for tensor in self._live()]
 
     def _live(self) -> list[torch.Tensor]:
-        parts = [
-            (*module.parameters(recurse=False), *module.buffers(recurse=False)) for module in modules_of(self.model)
-        ]
+        modules = [module for part in self.parts for module in modules_of(part)]
+        parts = [(*module.parameters(recurse=False), *module.buffers(recurse=False)) for module in modules]
         return [tensor for part in parts for tensor in part]
 
     def restore_if_broken(self) -> bool:
         """Puts the weights back if one of them is not finite now; says whether it did."""
-        if broken_parameter(self.model) is None:
+        if all(broken_parameter(part) is None for part in self.parts):
             return False
         with torch.no_grad():
             for tensor, saved in self.tensors:

@@ -15,6 +15,8 @@ from reparam.batches import AnyData, ForeignBatches, batches_for
 from reparam.estimators import Estimate, Estimator
 from reparam.inspection import broken_parameter, device_and_dtype, modes_kept, not_finite
 from reparam.model import LatentVariableModel
+from reparam.schedules import Schedule
+from reparam.training.control import Control, follow
 from reparam.training.divergence import Snapshot, TrainingDiverged
 from reparam.training.progress import progress
 
@@ -47,7 +49,8 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 128,
-    lr: float = 1e-3,
+    lr: float | Schedule = 1e-3,
+    control_lr: float = 1e-3,
     optimizer: torch.optim.Optimizer | None = None,
     on_epoch: Callable[[Epoch], object] | None = None,
 ) -> list[Epoch]:
@@ -59,12 +62,15 @@ def fit(
     Args:
         model: an `nn.Module`, or anything with the three methods if you pass an `optimizer`. If it is in eval mode it
             is put in training mode meanwhile; parts of a training model that you froze in eval mode stay so.
-        estimator: how to get the gradient; its schedules follow the step, counted from 0.
+        estimator: how to get the gradient; its schedules follow the step, counted from 0. One with parameters of its
+            own (`NVIL`, `REBAR`, `RELAX`) is moved to the model's device and learns them meanwhile.
         data: `Data`, a tensor or an array (kept on the device, shuffled at every epoch), or an iterable of batches,
             such as a `DataLoader`, that can be gone over again (of a tuple the first element is x).
         epochs: passes over the data.
         batch_size: examples a step; an iterable of batches brings its own.
-        lr: learning rate of the default optimiser, Adam.
+        lr: learning rate of the default optimiser, Adam; a number, or a schedule of the step such as
+            `cosine(3e-3, num_steps=4690, warmup=500)`.
+        control_lr: learning rate of the Adam that fits the estimator's own parameters by its `control_loss`.
         optimizer: instead of it, over the parameters you choose.
         on_epoch: called with an `Epoch` after each pass: the place for pictures, tests, your own schedule.
 
@@ -77,7 +83,9 @@ def fit(
             model is left with finite weights: those before that step, or those at the beginning of the epoch.
     """
     whole("epochs", epochs)
-    positive("lr", lr)
+    if not callable(lr):
+        positive("lr", lr)
+    positive("control_lr", control_lr)
     for name, value, kind in (("estimator", estimator, Estimator), ("optimizer", optimizer, torch.optim.Optimizer)):
         if isinstance(value, type) or not (value is None or isinstance(value, kind)):
             raise TypeError(f"{name} is {value!r}; it must be an instance such as {_SUCH_AS[name]}.")
@@ -89,7 +97,10 @@ def fit(
             f"data is an iterator, which can be gone over once, and epochs is {epochs}. Pass a list, a DataLoader, "
             "or any iterable that begins anew, or epochs=1."
         )
-    optimizer = optimizer or _adam(model, lr)
+    if optimizer is not None and callable(lr):
+        raise ValueError("lr is a schedule and optimizer is given too; the schedule is for fit's own Adam. Pass one.")
+    optimizer = optimizer or _adam(model, 1e-3 if callable(lr) else lr)
+    control = Control(estimator, model, control_lr)
     history: list[Epoch] = []
     steps = 0
     with modes_kept(model):
@@ -97,8 +108,9 @@ def fit(
             model.train()
         for number in range(1, epochs + 1):
             started = time.perf_counter()
-            run = _Pass(model, optimizer, steps)
+            run = _Pass(model, optimizer, control, steps)
             for x in progress(batches, f"epoch {number}/{epochs}", run.status):
+                follow(optimizer, lr, steps)
                 run.step(estimator.at(steps), x)
                 steps += 1
             loss = run.finish()
@@ -116,9 +128,12 @@ _SUCH_AS = {"estimator": "rp.Pathwise() or rp.RLOO(4)", "optimizer": "torch.opti
 class _Pass:
     """One epoch's bookkeeping: losses stay on the device, and are looked at there as rarely as it is safe."""
 
-    def __init__(self, model: LatentVariableModel, optimizer: torch.optim.Optimizer, first_step: int) -> None:
+    def __init__(
+        self, model: LatentVariableModel, optimizer: torch.optim.Optimizer, control: Control, first_step: int
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
+        self.control = control
         self.first_step = first_step
         self.losses: list[Tensor] = []
         self.sizes: list[int] = []
@@ -126,7 +141,7 @@ class _Pass:
         self.x: Tensor | None = None
         # Reading a number off an accelerator waits for it; on the CPU it is free, so there every step is looked at.
         self.check_every = 1 if device_and_dtype(model)[0].type == "cpu" else 50
-        self.safe = Snapshot(model)
+        self.safe = Snapshot(model, control.estimator)
 
     def step(self, estimator: Estimator, x: Tensor) -> None:
         try:
@@ -140,6 +155,7 @@ class _Pass:
         self.name, self.x = estimate.name, x
         if len(self.losses) % self.check_every == 0:
             self._check_losses()
+        self.control.step(estimate)
         self.optimizer.zero_grad()
         estimate.loss.backward()
         self.optimizer.step()
