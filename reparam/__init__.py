@@ -56,6 +56,8 @@ from reparam.laboratory import lab as lab
 from reparam.model import VAE as VAE
 from reparam.model import LatentVariableModel as LatentVariableModel
 from reparam.networks import mlp as mlp
+from reparam.presets import Preset as Preset
+from reparam.presets import presets as presets
 from reparam.relaxation import relax as relax
 from reparam.schedules import cosine as cosine
 from reparam.schedules import exponential as exponential

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import sys
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import tyro
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 app = tyro.extras.SubcommandApp()
 
@@ -43,30 +39,15 @@ def lab(
         figure: Picture of bias against variance to write; needs matplotlib.
         seed: Of the weights, the order of the images and the noise.
     """
-    import torch
-
     import reparam as rp
+    from reparam.laboratory.embedded import embedded_model
 
     for path in (csv, figure):
         if path is not None and path.exists():
             raise FileExistsError(
                 f"{path} exists already, and nothing is overwritten. Choose another name, or remove it."
             )
-    families: dict[str, rp.Family] = {
-        "bernoulli": rp.Bernoulli(8),
-        "categorical": rp.Categorical(4, 3),
-        "gaussian": rp.Gaussian(8),
-    }
-    torch.manual_seed(seed)
-    family = families[latent]
-    encoder, decoder = rp.mlp(49, [100], family.num_params), rp.mlp(family.num_features, [100], 49)
-    model = rp.VAE(family, rp.Bernoulli(49), encoder, decoder)
-    data = rp.mnist("grey")
-    train, test = (rp.Data(_seven_by_seven(part_of[:]), "grey") for part_of in (data.train, data.test))
-    estimator = rp.Pathwise() if latent == "gaussian" else rp.RLOO(4)
-    if steps:
-        rp.fit(model, estimator, islice(train.batches(128, shuffle=True), steps), epochs=1)
-    x = test[:examples]
+    model, x = embedded_model(latent, steps=steps, examples=examples, seed=seed)
     chosen = rp.estimators_for(model, x, max_states=256)
     if only:
         chosen = {name: each for name, each in chosen.items() if any(part_of in name for part_of in only)}
@@ -78,11 +59,6 @@ def lab(
     for path, write in ((csv, found.to_csv), (figure, found.figure)):
         if path is not None:
             print(f"wrote {write(path)}")
-
-
-def _seven_by_seven(images: Tensor) -> Tensor:
-    """Means over squares of 4 x 4 pixels."""
-    return images.reshape(-1, 7, 4, 7, 4).mean((2, 4)).flatten(1)
 
 
 @app.command(name="version")

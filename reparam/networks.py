@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from reparam._checks import Shape, shape, whole
 
@@ -15,6 +16,8 @@ def mlp(
     hidden: Sequence[int],
     out_features: int,
     activation: Callable[[], nn.Module] = nn.ReLU,
+    *,
+    output_bias: Tensor | None = None,
 ) -> nn.Sequential:
     """Fully connected layers with `activation` between them, `[..., in_features]` to `[..., out_features]`.
 
@@ -23,6 +26,11 @@ def mlp(
         hidden: widths of the hidden layers; empty for a linear map.
         out_features: width of the output, usually a family's `num_params`.
         activation: makes the module between two layers.
+        output_bias: where the last layer's bias starts, `[out_features]`; for a decoder of Bernoulli pixels
+            `data.train.mean_logits()`, which saves it the first hundred steps. Random if not given.
+
+    Raises:
+        TypeError, ValueError: widths that are no whole numbers; a bias of another shape.
 
     Example:
         >>> import torch
@@ -42,4 +50,11 @@ def mlp(
     layers: list[nn.Module] = [] if isinstance(in_features, int) else [nn.Flatten(-len(in_shape))]
     for width_in, width_out in pairwise(widths):
         layers += [nn.Linear(width_in, width_out), activation()]
-    return nn.Sequential(*layers[:-1])
+    network = nn.Sequential(*layers[:-1])
+    if output_bias is not None:
+        last = network[-1]
+        if not isinstance(last, nn.Linear) or output_bias.shape != last.bias.shape:
+            raise ValueError(f"output_bias has shape {tuple(output_bias.shape)}; it must be ({out_features},).")
+        with torch.no_grad():
+            last.bias.copy_(output_bias)
+    return network

@@ -216,14 +216,24 @@ def test_the_learning_rate_follows_its_schedule():
             rates.append(self.param_groups[0]["lr"])
             return super().step(closure)
 
-    original = loop._adam
-    loop._adam = lambda model, lr: Watching(model.parameters(), lr=lr)
-    try:
-        rp.fit(model, rp.Pathwise(), torch.rand(24, 6), epochs=2, batch_size=8, lr=schedule)
-    finally:
-        loop._adam = original
+    rp.fit(
+        model,
+        rp.Pathwise(),
+        torch.rand(24, 6),
+        epochs=2,
+        batch_size=8,
+        lr=schedule,
+        optimizer=Watching(model.parameters(), lr=7.0),
+    )
     assert rates == pytest.approx([schedule(step) for step in range(6)])
     assert rates[1] == pytest.approx(1e-2)
+    twin = small_vae(rp.Gaussian(2))
+    before = weights(twin)
+    rp.fit(twin, rp.Pathwise(), torch.rand(24, 6), epochs=1, batch_size=8, lr=rp.cosine(0.1, num_steps=2))
+    step = weights(twin)
+    rp.fit(twin, rp.Pathwise(), torch.rand(24, 6), epochs=1, lr=lambda step: 0.0)  # fit's own Adam follows too
+    assert torch.equal(weights(twin), step)
+    assert not torch.equal(before, step)
 
 
 def test_control_variates_learn_by_their_own_loss_and_leave_the_model_alone():
@@ -312,11 +322,6 @@ REFUSED = [
     (lambda: call(lr=-1.0), ValueError, "lr is -1.0; it must be finite and above 0"),
     (lambda: call(lr=lambda step: -0.1), ValueError, "the learning rate that the schedule gives for step 0 is -0.1"),
     (lambda: call(control_lr=0.0), ValueError, "control_lr is 0.0; it must be finite and above 0"),
-    (
-        lambda: call(lr=rp.cosine(0.1, 5), optimizer=torch.optim.Adam([nn.Parameter(torch.ones(1))])),
-        ValueError,
-        "lr is a schedule and optimizer is given too",
-    ),
     (lambda: call(estimator=rp.Pathwise), TypeError, r"estimator is <class .*an instance such as rp.Pathwise\(\)"),
     (lambda: call(estimator="rloo"), TypeError, "estimator is 'rloo'; it must be an instance"),
     (lambda: call(optimizer="adam"), TypeError, "optimizer is 'adam'; it must be an instance such as torch.optim.Adam"),

@@ -83,6 +83,19 @@ class Data:
         """All examples in batches of `batch_size`, the last one shorter; a new order at every pass if `shuffle`."""
         return Batches(self, whole("batch_size", batch_size), shuffle)
 
+    def mean_logits(self) -> Tensor:
+        """Log-odds of each value's mean over the examples, `[numel]`; means are kept 1e-3 away from 0 and 1.
+
+        Where the last bias of a Bernoulli decoder may start: `mlp(20, [400], 784, output_bias=data.mean_logits())`.
+
+        Raises:
+            ValueError: values outside [0, 1].
+        """
+        if not self._are_means():
+            raise ValueError("data lie outside [0, 1]; log-odds are those of means in [0, 1]. Rescale the values.")
+        total = sum(_scaled(block, torch.float64).sum(0) for block in self.values.split(4096))
+        return (torch.as_tensor(total) / len(self)).flatten().clamp(1e-3, 1 - 1e-3).logit().to(self.dtype)
+
     def binarized(self, seed: int) -> Data:
         """Bits drawn once with these values as means and a fixed seed: what a "dynamic" model is tested on.
 

@@ -68,8 +68,8 @@ def fit(
             such as a `DataLoader`, that can be gone over again (of a tuple the first element is x).
         epochs: passes over the data.
         batch_size: examples a step; an iterable of batches brings its own.
-        lr: learning rate of the default optimiser, Adam; a number, or a schedule of the step such as
-            `cosine(3e-3, num_steps=4690, warmup=500)`.
+        lr: learning rate of the default optimiser, Adam; or a schedule of the step, such as
+            `cosine(3e-3, num_steps=4690, warmup=500)`, which a given `optimizer` follows too.
         control_lr: learning rate of the Adam that fits the estimator's own parameters by its `control_loss`.
         optimizer: instead of it, over the parameters you choose.
         on_epoch: called with an `Epoch` after each pass: the place for pictures, tests, your own schedule.
@@ -97,8 +97,6 @@ def fit(
             f"data is an iterator, which can be gone over once, and epochs is {epochs}. Pass a list, a DataLoader, "
             "or any iterable that begins anew, or epochs=1."
         )
-    if optimizer is not None and callable(lr):
-        raise ValueError("lr is a schedule and optimizer is given too; the schedule is for fit's own Adam. Pass one.")
     optimizer = optimizer or _adam(model, 1e-3 if callable(lr) else lr)
     control = Control(estimator, model, control_lr)
     history: list[Epoch] = []

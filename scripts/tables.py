@@ -1,0 +1,165 @@
+"""Writes the tables of docs/estimators.md between their marks: `make tables`, from the results in reproductions/."""
+
+import json
+import math
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from reparam.catalogue import BITS, ENTRIES, REALS, SYMBOLS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "estimators.md"
+Run = dict[str, Any]
+
+
+def results(name: str) -> Any:
+    """What a script of reproductions/ found."""
+    return json.loads((ROOT / "reproductions" / f"{name}.json").read_text())
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Mean, and lowest to highest."""
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f} (1 seed)"
+    return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table; numbers to the right."""
+    aligned = [":---" if index < 1 else "---:" for index in range(len(head))]
+    lines = [head, aligned, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def overview() -> str:
+    """Every estimator: what it takes, its bias, cost, measured variance, reference."""
+    measured = results("laboratory")
+    findings = {
+        kind: {f["name"]: f for f in measured[kind]["findings"]} for kind in ("bernoulli", "categorical", "gaussian")
+    }
+    columns = {"bernoulli": BITS, "categorical": SYMBOLS, "gaussian": REALS}
+    rows = []
+    for entry in ENTRIES:
+        found = {kind: findings[kind].get(entry.name) for kind in columns}
+        decodings = [f"{f['decodings']:g}" for f in found.values() if f]
+        cells = [f"`{entry.name}`", takes(entry.latents), entry.bias, " / ".join(decodings)]
+        cells += [number(f["variance"]) if f else "" for f in found.values()]
+        rows.append([*cells, entry.reference])
+    head = [
+        "estimator",
+        "latents",
+        "bias",
+        "decodings",
+        "variance, 8 bits",
+        "4 x 3 symbols",
+        "8 reals",
+        "reference (arXiv)",
+    ]
+    return markdown(head, rows)
+
+
+def takes(latents: tuple[str, ...]) -> str:
+    """The kinds of latent in words."""
+    return "any" if "other" in latents else ", ".join(latents)
+
+
+def number(value: float) -> str:
+    """Three digits, and nothing where there is no number."""
+    return "" if math.isnan(value) else f"{value:.3g}"
+
+
+def bias(kind: str) -> str:
+    """What was measured on one embedded model, ranked by error at equal time."""
+    rows = []
+    for f in results("laboratory")[kind]["findings"]:
+        seen = "" if math.isnan(f["bias"]) else f"{f['bias']:.3f} +/- {f['bias_error']:.3f}"
+        seen = f"**{seen}**" if f["biased"] else seen
+        cells = [number(f[name]) for name in ("variance", "cosine", "signal_to_noise")]
+        rows.append([f"`{f['name']}`", f["bound"], seen, *cells, f"{1e3 * f['seconds']:.2f}", number(f["mse"])])
+    return markdown(
+        ["estimator", "bound", "bias", "variance", "cosine", "signal/noise", "ms", "error at equal time"], rows
+    )
+
+
+def temperatures() -> str:
+    """Bias and variance of what has a temperature, at four of them."""
+    rows = []
+    for kind in ("bernoulli", "categorical"):
+        found = {f["name"]: f for f in results("laboratory")[kind]["temperatures"]}
+        names = dict.fromkeys(name.rsplit(" at ", 1)[0] for name in found)
+        at = sorted({float(name.rsplit(" at ", 1)[1]) for name in found}, reverse=True)
+        for name in names:
+            each = [found[f"{name} at {t:g}"] for t in at]
+            cells = [f"{f['bias']:.3f} +/- {f['bias_error']:.3f}; {f['variance']:.3g}" for f in each]
+            rows.append([f"`{name}`, {kind}", *cells])
+    return markdown(["estimator, latent", *[f"T = {t:g}" for t in at]], rows)
+
+
+def training() -> str:
+    """Exact test bounds after ten epochs with every estimator."""
+    runs: list[Run] = results("estimators")["runs"]
+    rows = []
+    for entry in ENTRIES:
+        cells = [f"`{entry.name}`"]
+        for kind in (BITS, SYMBOLS):
+            chosen = [r for r in runs if r["estimator"] == entry.name and r["latent"] == kind]
+            if any("diverged" in r for r in chosen):
+                cells += ["diverged", "", ""]
+                continue
+            seconds = f"{statistics.median(r['seconds'][-1] for r in chosen):.0f}" if chosen else ""
+            cells += [spread([r["elbo"][-1] for r in chosen]), spread([r["iwae_16"] for r in chosen]), seconds]
+        if any(cells[1:]):
+            rows.append(cells)
+    rows.sort(key=lambda row: first_number(row[1]) or first_number(row[4]) or math.inf)
+    head = ["estimator", "20 Bernoulli: ELBO", "IWAE-16", "s", "20 x 10 Categorical: ELBO", "IWAE-16", "s"]
+    return markdown(head, rows)
+
+
+def first_number(cell: str) -> float:
+    """The mean in a cell, 0 if there is none."""
+    found = re.match(r"[\d.]+", cell)
+    return float(found[0]) if found else 0.0
+
+
+def presets() -> str:
+    """Exact test bounds of the presets."""
+    runs: list[Run] = results("presets")["runs"]
+    rows = []
+    for name in dict.fromkeys(run["preset"] for run in runs):
+        chosen = [run for run in runs if run["preset"] == name]
+        cells = [
+            spread([run[key] if key != "elbo" else run["elbo"][-1] for run in chosen])
+            for key in ("elbo", "iwae_16", "train_elbo")
+        ]
+        rows.append([f"`{name}`", *cells, f"{max(run['seconds'][-1] for run in chosen):.0f}"])
+    return markdown(["preset", "test ELBO", "test IWAE-16", "ELBO, 10,000 training images", "s, slowest"], rows)
+
+
+TABLES = {
+    "overview": overview,
+    "bernoulli": lambda: bias("bernoulli"),
+    "categorical": lambda: bias("categorical"),
+    "gaussian": lambda: bias("gaussian"),
+    "temperatures": temperatures,
+    "training": training,
+    "presets": presets,
+}
+
+
+def filled(page: str) -> str:
+    """The page with every table between its marks made anew."""
+    for name, table in TABLES.items():
+        marks = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        found = marks.search(page)
+        if found is None:
+            raise SystemExit(f"{PAGE} has no marks <!-- table {name} --> and <!-- end -->.")
+        page = f"{page[: found.start()]}{found[1]}{table()}\n{found[2]}{page[found.end() :]}"
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text()))
