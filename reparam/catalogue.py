@@ -102,15 +102,11 @@ ENTRIES = [
     _entry(Pathwise(gradient="stl"), (REALS,), ELBO, "Roeder et al. 2017, 1703.09194", PATH),
     _entry(Pathwise(4, iwae), (REALS,), "none (IWAE-4)", "Burda et al. 2015, 1509.00519", PATH),
     _entry(Pathwise(4, iwae, gradient="dreg"), (REALS,), "none (IWAE-4)", "Tucker et al. 2018, 1810.04152", PATH),
-    _entry(Relaxed(0.5), DISCRETE, "relaxation", "Maddison et al. 2016, 1611.00712", SOFT),
-    _entry(Relaxed(0.5, kl="exact"), DISCRETE, "relaxation, KL", "Jang et al. 2016, 1611.01144", SOFT),
     _entry(
-        Relaxed(0.5, kl="exact", straight_through=True),
-        DISCRETE,
-        "straight-through",
-        "Jang et al. 2016, 1611.01144",
-        SOFT,
+        Relaxed(0.5, kl="relaxed"), DISCRETE, "of the relaxed KL, at any T", "Maddison et al. 2016, 1611.00712", SOFT
     ),
+    _entry(Relaxed(0.5), DISCRETE, "of the relaxed sample, falls with T", "Jang et al. 2016, 1611.01144", SOFT),
+    _entry(Relaxed(0.5, straight_through=True), DISCRETE, "straight-through", "Jang et al. 2016, 1611.01144", SOFT),
     _entry(GumbelRao(0.5), DISCRETE, "straight-through", "Paulus et al. 2020, 2010.04838", SOFT),
     _entry(StraightThrough(), DISCRETE, "straight-through", "Bengio et al. 2013, 1308.3432", SOFT),
     _entry(StraightThrough(2.0), DISCRETE, "straight-through", "Shah et al. 2024, 2410.13331 (two temperatures)", SOFT),

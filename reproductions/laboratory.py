@@ -24,9 +24,9 @@ LATENTS: tuple[Literal["bernoulli", "categorical", "gaussian"], ...] = ("bernoul
 def relaxations(temperature: float) -> dict[str, rp.Estimator]:
     """Everything that has a temperature, at this one."""
     return {
-        "Relaxed(T, kl='exact')": rp.Relaxed(temperature, kl="exact"),
         "Relaxed(T)": rp.Relaxed(temperature),
-        "Relaxed(T, kl='exact', straight_through=True)": rp.Relaxed(temperature, kl="exact", straight_through=True),
+        "Relaxed(T, kl='relaxed')": rp.Relaxed(temperature, kl="relaxed"),
+        "Relaxed(T, straight_through=True)": rp.Relaxed(temperature, straight_through=True),
         "GumbelRao(T)": rp.GumbelRao(temperature),
     }
 

@@ -44,7 +44,7 @@ def main() -> None:
     for latent, estimator in (
         (rp.Gaussian(3), rp.Pathwise()),
         (rp.Bernoulli(3), rp.Relaxed(0.5, kl="exact")),
-        (rp.Categorical(2, 3), rp.Relaxed(0.5)),
+        (rp.Categorical(2, 3), rp.Relaxed(0.5, kl="relaxed")),
         (rp.Categorical(2, 3), rp.RLOO(3)),
         (rp.Bernoulli(3), rp.Enumerate()),
     ):

@@ -14,11 +14,11 @@ ESTIMATORS = [
     (rp.Gaussian(3), rp.Pathwise(), "elbo"),
     (rp.Gaussian(3), rp.Pathwise(num_samples=4, kl="sampled"), "elbo"),
     (rp.Gaussian(3), rp.Pathwise(num_samples=5, bound=rp.iwae), "iwae_5"),
-    (rp.Bernoulli(3), rp.Relaxed(0.5), "relaxed_elbo"),
-    (rp.Bernoulli(3), rp.Relaxed(0.5, num_samples=5, bound=rp.iwae), "relaxed_iwae_5"),
+    (rp.Bernoulli(3), rp.Relaxed(0.5, kl="relaxed"), "relaxed_elbo"),
+    (rp.Bernoulli(3), rp.Relaxed(0.5, num_samples=5, kl="relaxed", bound=rp.iwae), "relaxed_iwae_5"),
     (rp.Bernoulli(3), rp.Relaxed(0.5, kl="exact"), "surrogate"),
     (rp.Bernoulli(3), rp.Relaxed(0.5, kl="exact", straight_through=True), "elbo"),
-    (rp.Categorical(2, 3), rp.Relaxed(0.5, num_samples=3), "relaxed_elbo"),
+    (rp.Categorical(2, 3), rp.Relaxed(0.5, num_samples=3, kl="relaxed"), "relaxed_elbo"),
     (rp.Categorical(2, 3), rp.RLOO(4), "elbo"),
     (rp.Gaussian(3), rp.RLOO(2), "elbo"),
     (rp.Categorical(2, 3), rp.Enumerate(), "elbo"),
@@ -123,7 +123,7 @@ def test_pathwise_matches_the_exact_gradient_of_a_linear_gaussian_model(kl, floa
 @pytest.mark.parametrize("straight_through", [False, True])
 def test_relaxed_with_relaxed_kl_is_a_monte_carlo_elbo_of_the_relaxed_model(latent, straight_through, float64):
     model, x = small_vae(latent), torch.rand(5, 6)
-    estimator = rp.Relaxed(0.7, straight_through=straight_through)
+    estimator = rp.Relaxed(0.7, kl="relaxed", straight_through=straight_through)
     values = torch.stack([estimator(model, x).bound for _ in range(2000)])
     relaxed = rp.relax(model, 0.7, straight_through=straight_through)
     prior, posterior = relaxed.prior(), relaxed.posterior(x)
@@ -268,7 +268,11 @@ REFUSALS = [
         ValueError,
         'kl="sampled" with beta_elbo_2.*kl="auto"',
     ),
-    (lambda: rp.Relaxed(bound=rp.beta_elbo(2.0)), ValueError, 'kl="relaxed" with beta_elbo_2.*kl="exact"'),
+    (
+        lambda: rp.Relaxed(kl="relaxed", bound=rp.beta_elbo(2.0)),
+        ValueError,
+        'kl="relaxed" with beta_elbo_2.*kl="exact"',
+    ),
     (lambda: rp.NVIL("mlp"), TypeError, "network is 'mlp'; it must be an nn.Module"),
     (
         lambda: rp.NVIL(rp.mlp(6, [4], 2))(small_vae(rp.Bernoulli(2)), torch.rand(3, 6)),

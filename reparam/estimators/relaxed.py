@@ -33,9 +33,12 @@ from reparam.schedules import Schedule
 class Relaxed(Scheduled):
     """Gumbel-softmax / Concrete: train a discrete model through its relaxation. Biased for the exact model's gradient.
 
-    With `kl="relaxed"` the value is a bound of the relaxed model, whose gradient it follows without bias:
-    "relaxed_elbo" or "relaxed_iwae_5". With `kl="exact"` it is the quantity usually quoted, the likelihood at a
-    relaxed sample less the KL of the *discrete* distributions: a bound of no model, named "surrogate".
+    With `kl="exact"` the value is the quantity usually quoted, the likelihood at a relaxed sample less the KL of the
+    *discrete* distributions: a bound of no model, named "surrogate". Its gradient tends to that of the exact ELBO as
+    the temperature falls. With `kl="relaxed"` it is a bound of the relaxed model, whose gradient it follows without
+    bias: "relaxed_elbo" or "relaxed_iwae_5". But the KL of two relaxed distributions of one temperature is the same at
+    every temperature, and larger than that of the discrete ones, so the bias for the exact model does not go away:
+    choose it if you want the relaxed model itself.
 
     With `straight_through=True` the likelihood sees the rounded sample and the gradient passes as if it were soft
     (straight-through Gumbel-softmax). Then `kl="exact"` has the value of the exact ELBO (and its name), with a biased
@@ -44,7 +47,7 @@ class Relaxed(Scheduled):
     Args:
         temperature: above 0, or a schedule from step to temperature such as `exponential(1.0, 0.1, rate=3e-5)`.
         num_samples: K relaxed draws for each example, or a schedule.
-        kl: "relaxed" or "exact", see above.
+        kl: "exact" or "relaxed", see above.
         straight_through: round in the forward pass.
         bound: with `kl="relaxed"`, any function `[K, B] -> [B]` of log-weights; with `kl="exact"` the ELBO,
             `beta_elbo(...)` or `free_bits(...)`.
@@ -61,7 +64,7 @@ class Relaxed(Scheduled):
 
     temperature: float | Schedule = 0.5
     num_samples: int | Schedule = 1
-    kl: Literal["relaxed", "exact"] = "relaxed"
+    kl: Literal["exact", "relaxed"] = "exact"
     straight_through: bool = False
     bound: Objective = elbo
 
