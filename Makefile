@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test pictures clean
+.PHONY: run test pictures tables clean
 
 run: .venv/run.done
 	$(BIN)/python scripts/run_examples.py
@@ -16,6 +16,9 @@ test: .venv/test.done
 
 pictures: .venv/test.done
 	$(BIN)/python scripts/pictures.py
+
+tables: .venv/test.done
+	$(BIN)/python scripts/tables.py
 
 .venv/run.done: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reparam needs Python 3.11 or newer; this is " + sys.version)'

@@ -1,7 +1,7 @@
 """Trains the two discrete examples' models with every estimator: the table in docs/estimators.md, the README's figure.
 
     python reproductions/estimators.py              # about two hours on two cores; a run that is there is not repeated
-    python reproductions/estimators.py --only RLOO  # those whose name contains RLOO
+    python reproductions/estimators.py --only RLOO --seeds 1
 
 The examples' network and optimiser: 784-400-latent-400-784, Adam 1e-3, batch 128, 10 epochs, grey MNIST, seeds 1 to 3.
 Each run has one thread, and its seconds are processor seconds of training, without evaluation: they do not depend on
@@ -62,13 +62,14 @@ def train(kind: str, name: str, seed: int, epochs: int = 10) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a part of the estimators' names")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
     options = parser.parse_args()
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
     done = {(run["latent"], run["estimator"], run["seed"]) for run in runs}
     wanted = [
         (kind, entry.name, seed)
-        for seed in SEEDS
+        for seed in options.seeds
         for kind in LATENTS
         for entry in ENTRIES
         if kind in entry.latents and options.only in entry.name and (kind, entry.name) not in LEFT_OUT
