@@ -63,7 +63,13 @@ class renyi:
     def __call__(self, log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
         if self.alpha == 1:
             return elbo(log_weight)
-        return log_mean_exp((1 - self.alpha) * log_weight) / (1 - self.alpha)
+        power = 1 - self.alpha
+        mean = log_weight.mean(0)
+        exponent = power * (log_weight - mean)
+        # near alpha = 1 the logarithm is of a number near 1, whose digits expm1 and log1p keep
+        near = exponent.abs().amax(0) < 0.5
+        series = torch.where(near, exponent, 0.0).expm1().mean(0).log1p() / power + mean
+        return torch.where(near, series, log_mean_exp(power * log_weight) / power)
 
     def __str__(self) -> str:
         return f"renyi_{self.alpha:g}"
@@ -102,10 +108,15 @@ class tvo:
 
     def __call__(self, log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
         betas, widths = self.steps(log_weight)
-        return (widths * (betas * log_weight).softmax(1) * log_weight).sum((0, 1))
+        return (widths * tempered(betas, log_weight).softmax(1) * log_weight).sum((0, 1))
 
     def __str__(self) -> str:
         return f"tvo_{len(self.partition)}"
+
+
+def tempered(betas: Tensor, log_weight: Tensor) -> Tensor:
+    """`log w^beta`, where `w^0 = 1` even of a weight of zero."""
+    return torch.where(betas == 0, 0.0, betas * log_weight)
 
 
 class PenalisedBound(ABC):
@@ -160,7 +171,8 @@ class beta_elbo(PenalisedBound):
 class free_bits(PenalisedBound):
     """`E[log p(x|z)] - sum over d of max(nats, mean over the batch of KL_d)`: each one's first `nats` are free.
 
-    A variable whose KL is below that on the batch gets no gradient from it. Never above the ELBO.
+    A variable whose KL is below that on the batch gets no gradient from it. Its mean over the batch is never above the
+    ELBO's.
 
     Args:
         nats: above 0, for each independent variable.

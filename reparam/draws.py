@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution, kl_divergence
+from torch.distributions import OneHotCategorical as TorchOneHotCategorical
 
 from reparam._checks import whole
-from reparam._tensors import memo, unwrap
+from reparam._tensors import independent, memo, unwrap
+from reparam.distributions import Bernoulli, OneHotCategorical
 from reparam.model import LatentVariableModel
 
 
@@ -65,8 +68,8 @@ class Draw:
         Raises:
             NotImplementedError: no closed form is registered for this pair.
         """
-        q, num_axes = unwrap(self.posterior)
-        p, num_prior_axes = unwrap(self.prior)
+        q, num_axes = unwrap(ours(self.posterior))
+        p, num_prior_axes = unwrap(ours(self.prior))
         if num_axes == 0 or num_axes != num_prior_axes:
             return self.kl.unsqueeze(1)
         return kl_divergence(q, p).flatten(1)
@@ -81,6 +84,16 @@ class Draw:
         return log_prob
 
 
+def ours(distribution: Distribution) -> Distribution:
+    """torch's Bernoulli and one-hot Categorical as this library's, whose KL broadcasts and stays finite."""
+    base, num_axes = unwrap(distribution)
+    if isinstance(base, TorchBernoulli):
+        return independent(Bernoulli(base.logits, validate_args=False), num_axes)
+    if isinstance(base, TorchOneHotCategorical):
+        return independent(OneHotCategorical(base.logits, validate_args=False), num_axes)
+    return distribution
+
+
 def closed_form_kl(posterior: Distribution, prior: Distribution, batch_size: int) -> Float[Tensor, "B"]:
     """KL(q(z|x) || p(z)), one number for each example.
 
@@ -88,7 +101,7 @@ def closed_form_kl(posterior: Distribution, prior: Distribution, batch_size: int
         NotImplementedError: no closed form is registered for this pair.
         ValueError: the KL is not of shape `[B]`: a per-element distribution that is not wrapped in `Independent`.
     """
-    kl = kl_divergence(posterior, prior)
+    kl = kl_divergence(ours(posterior), ours(prior))
     if kl.shape != (batch_size,):
         raise ValueError(
             f"KL(q || p) has shape {tuple(kl.shape)}; one number per example is ({batch_size},). "

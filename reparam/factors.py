@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,14 +23,20 @@ class Factors:
     Attributes:
         logits: `[B, *D]` log-odds of coins, or `[B, *D, C]` log-probabilities of one-hot variables, normalised.
         binary: which of the two.
+        dtype: of z. Logits and noise are in at least float32.
     """
 
     logits: Tensor
     binary: bool
+    dtype: torch.dtype = torch.float32
+
+    def constant(self) -> Factors:
+        """The same without a gradient."""
+        return replace(self, logits=self.logits.detach())
 
     def detached(self) -> Factors:
         """The same with logits that begin a graph of their own."""
-        return Factors(self.logits.detach().requires_grad_(torch.is_grad_enabled()), self.binary)
+        return replace(self, logits=self.logits.detach().requires_grad_(torch.is_grad_enabled()))
 
     @property
     def probs(self) -> Tensor:
@@ -67,24 +73,24 @@ class Factors:
     def state_log_probs(self) -> Tensor:
         """Log-probabilities of each variable's states, `[B, D, C]`; a coin has 0 and 1 for states.
 
-        In float64, and to all digits even where a state is nearly certain.
+        To all digits even where a state is nearly certain.
         """
-        logits = self.logits.double()
+        logits = self.logits
         if self.binary:
-            return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -1).flatten(1, -2)
+            return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -1).reshape(len(logits), -1, 2)
         top = logits.amax(-1, keepdim=True)
         others = (logits - top).exp().scatter(-1, logits.argmax(-1, keepdim=True), 0.0).sum(-1, keepdim=True)
-        return (logits - top - others.log1p()).flatten(1, -2)
+        return (logits - top - others.log1p()).reshape(len(logits), -1, logits.shape[-1])
 
     def from_states(self, index: Tensor) -> Tensor:
         """Latents `[..., B, *event]` from indices of states `[..., B, D]`."""
         event = self.logits.shape[1:]
         values = index if self.binary else F.one_hot(index, event[-1])
-        return values.to(self.logits.dtype).reshape(*index.shape[:-1], *event)
+        return values.to(self.dtype).reshape(*index.shape[:-1], *event)
 
     def push(self, bound: Tensor, gradient: Tensor) -> Tensor:
         """`bound`, whose gradient with respect to the logits is `gradient`, `[B, *D]`."""
-        pushed = (gradient.detach() * self.logits).flatten(1).sum(1)
+        pushed = (gradient.detach() * self.logits).reshape(len(self.logits), -1).sum(1)
         return bound + (pushed - pushed.detach())
 
 
@@ -109,4 +115,6 @@ def factors_of(posterior: Distribution, estimator: str, *, instead: str, binary:
         raise TypeError(f"the latent is {what}; {estimator} takes {takes[binary]}. {instead}")
     given: Any = base  # torch's two and ours have no common type
     logits = at_least_float32(given.logits)
-    return Factors(logits if coins else logits.log_softmax(-1), coins)
+    logits = logits if coins else logits.log_softmax(-1)
+    # a state that is ruled out, by -inf, has probability e^-10000 instead, which is 0 and has no NaN in its gradient
+    return Factors(logits.clamp(-1e4, 1e4), coins, given.logits.dtype)

@@ -70,6 +70,6 @@ def _relaxed_then_exact(
 presets = {
     "bernoulli, 10 epochs": _relaxed_then_exact(Bernoulli(20), 10, 0, lr=7e-3, end=0.2, decay=0.0, k=8),
     "categorical, 10 epochs": _relaxed_then_exact(Categorical(20, 10), 10, 6, lr=5e-3, end=0.2, decay=0.0, k=8),
-    "bernoulli, 5 minutes": _relaxed_then_exact(Bernoulli(20), 80, 80, lr=5e-3, end=0.1, decay=0.05, k=4),
+    "bernoulli, 5 minutes": _relaxed_then_exact(Bernoulli(20), 80, 68, lr=5e-3, end=0.1, decay=0.05, k=4),
     "categorical, 5 minutes": _relaxed_then_exact(Categorical(20, 10), 100, 100, lr=5e-3, end=0.1, decay=0.0, k=4),
 }

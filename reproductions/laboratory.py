@@ -33,10 +33,7 @@ def relaxations(temperature: float) -> dict[str, rp.Estimator]:
 
 def rows(found: rp.Lab) -> list[dict[str, Any]]:
     """Every number, to five digits, with whether a bias was seen."""
-    return [
-        {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in asdict(f).items()} | {"biased": f.biased}
-        for f in found.findings
-    ]
+    return [{k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in asdict(f).items()} for f in found.findings]
 
 
 def main() -> None:

@@ -125,6 +125,35 @@ class LearnedPrior(nn.Module):
         return Independent(Normal(torch.tanh(self.decoder(z)), 0.6), 1)
 
 
+class TorchLatent(nn.Module):
+    """A model of torch's own distributions: three coins, one scalar coin, or a single symbol without `Independent`."""
+
+    def __init__(self, kind, num_pixels=6):
+        super().__init__()
+        self.kind = kind
+        width = {"coins": 3, "coin": 1, "symbol": 4}[kind]
+        self.prior_logits = nn.Parameter(torch.randn(width))
+        self.encoder = nn.Linear(num_pixels, width)
+        self.decoder = nn.Linear(width, num_pixels)
+
+    def _latent(self, logits):
+        if self.kind == "coins":
+            return Independent(torch.distributions.Bernoulli(logits=logits), 1)
+        if self.kind == "coin":
+            return torch.distributions.Bernoulli(logits=logits.squeeze(-1))
+        return torch.distributions.OneHotCategorical(logits=logits)
+
+    def prior(self):
+        return self._latent(self.prior_logits)
+
+    def posterior(self, x):
+        return self._latent(self.encoder(x))
+
+    def likelihood(self, z):
+        features = z.unsqueeze(-1) if self.kind == "coin" else z
+        return Independent(Normal(torch.tanh(2 * self.decoder(features)), 0.6, validate_args=False), 1)
+
+
 def exact_log_likelihood(model, x):
     """log p(x) of a model with an enumerable latent, by summing over its states."""
     states = rp.distributions.joint_support(model.prior())

@@ -71,7 +71,7 @@ def test_gumbel_rao_has_the_mean_of_straight_through_gumbel_and_less_variance(la
 
 def expected_gradient(kind, logits, f):
     """E[f'(z) dz/dlogits] of a straight-through sample, over both the states and their noise."""
-    factors = Factors(logits.log_softmax(-1).unsqueeze(0), binary=False)
+    factors = Factors(logits.log_softmax(-1).unsqueeze(0), binary=False, dtype=torch.float64)
     z = kind._sample(factors, 200_000, 1.0)
     (gradient_,) = torch.autograd.grad(f(z).mean(), logits)
     return gradient_
@@ -100,11 +100,22 @@ def test_reinmax_is_exact_for_a_quadratic_and_straight_through_for_a_linear_func
     assert off.norm() > 0.1
 
 
+def test_reinmax_of_coins_is_exact_for_a_quadratic_of_them(float64):
+    logits = torch.randn(3, requires_grad=True)
+    a = torch.randn(3, 3)
+    factors = Factors(logits.unsqueeze(0), binary=True, dtype=torch.float64)
+    z = rp.ReinMax()._sample(factors, 400_000, 1.0)
+    (found,) = torch.autograd.grad(((z @ a) * z).sum(-1).mean(), logits)
+    p = logits.sigmoid()
+    exact = p @ (a - a.diagonal().diag()) @ p + a.diagonal() @ p  # z^2 = z
+    torch.testing.assert_close(found, torch.autograd.grad(exact, logits)[0], atol=1e-2, rtol=0)
+
+
 def test_decoupled_temperatures_sample_at_one_and_differentiate_at_the_other(float64):
     model, x = small_vae(rp.Bernoulli(4)), torch.rand(3, 6)
     estimate = rp.StraightThrough(2.0, forward_temperature=0.5)(model, x)
     assert estimate.name == "surrogate"
-    factors = Factors(torch.full((1, 1), 1.5).requires_grad_(), binary=True)
+    factors = Factors(torch.full((1, 1), 1.5).requires_grad_(), binary=True, dtype=torch.float64)
     z = rp.StraightThrough(2.0, forward_temperature=0.5)._sample(factors, 100_000, 2.0)
     share, p = z.detach().mean().item(), 1 / (1 + math.exp(-3.0))
     assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / 100_000)

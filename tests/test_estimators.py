@@ -86,6 +86,109 @@ def test_a_nearly_certain_posterior_stays_finite_in_single_precision(latent, est
         assert all(p.grad.isfinite().all() for p in model.parameters()), estimator
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("latent", [rp.Bernoulli(3), rp.Categorical(2, 3), rp.Gaussian(3)], ids=str)
+def test_the_whole_catalogue_works_in_half_precision(dtype, latent):
+    model, x = small_vae(latent).to(dtype), torch.rand(5, 6).to(dtype)
+    for name, estimator in rp.estimators_for(model, x).items():
+        if isinstance(estimator, nn.Module):
+            estimator.to(dtype)
+        model.zero_grad()
+        estimate = estimator(model, x)
+        estimate.loss.backward()
+        assert estimate.bound.dtype == torch.float32, name
+        assert all(p.grad.isfinite().all() for p in model.parameters()), name
+
+
+class RuledOut(nn.Module):
+    """Two symbols of which the posterior rules a category out, by a logit of -inf."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.randn(2, 3))
+        self.decoder = nn.Linear(6, 6)
+
+    def prior(self):
+        return torch.distributions.Independent(rp.distributions.OneHotCategorical(torch.zeros(2, 3)), 1)
+
+    def posterior(self, x):
+        mask = torch.tensor([[0, 0, -math.inf], [-math.inf, 0, 0]])
+        return torch.distributions.Independent(
+            rp.distributions.OneHotCategorical((self.logits + mask).expand(len(x), 2, 3)), 1
+        )
+
+    def likelihood(self, z):
+        return rp.Bernoulli(6).likelihood(self.decoder(z.flatten(-2)))
+
+
+def test_a_category_that_is_ruled_out_makes_no_nan():
+    model, x = RuledOut(), torch.rand(5, 6)
+    for name, estimator in rp.estimators_for(model, x).items():
+        if name in ("Relaxed(kl='relaxed')", "WakeSleep()", "RWS(num_samples=4, update='both')"):
+            continue  # a relaxed KL, and one from p to q, are infinite where q rules out what p does not
+        model.zero_grad()
+        estimate = estimator(model, x)
+        estimate.loss.backward()
+        assert estimate.bound.isfinite().all(), name
+        assert model.logits.grad.isfinite().all(), name
+
+
+def test_the_control_loss_is_the_squared_gradient_with_respect_to_the_logits(float64):
+    """For one example that is the gradient of the encoder's last bias, without the part of the closed-form KL."""
+    model, x = small_vae(rp.Bernoulli(4)), torch.rand(1, 6)
+    bias = model.encoder[-1].bias
+    for estimator in (rp.REBAR(2), rp.RELAX(rp.mlp(10, [5], 1, nn.Tanh), 2)):
+        estimator.double()
+        torch.manual_seed(1)
+        estimate = estimator(model, x)
+        (total,) = torch.autograd.grad(estimate.loss, bias)
+        (of_kl,) = torch.autograd.grad(rp.draw(model, x).kl.sum(), bias)
+        torch.testing.assert_close(estimate.control_loss.detach(), (total - of_kl).square().sum())
+
+        def loss_at(log_temperature, estimator=estimator):
+            with torch.no_grad():
+                estimator.log_temperature.fill_(log_temperature)
+            torch.manual_seed(1)
+            return estimator(model, x).control_loss
+
+        here, step = estimator.log_temperature.item(), 1e-6
+        (slope,) = torch.autograd.grad(loss_at(here), estimator.log_temperature)
+        torch.testing.assert_close(
+            slope.item(), (loss_at(here + step) - loss_at(here - step)).item() / (2 * step), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_the_running_average_by_hand_and_a_batch_that_is_not_finite():
+    model, x = small_vae(rp.Bernoulli(3)), torch.rand(5, 6)
+    reinforce, means = rp.REINFORCE(decay=0.75), []
+    for _ in range(3):
+        means.append(reinforce(model, x).bound.mean().item())
+    expected = 0.75 * (0.75 * means[0] + 0.25 * means[1]) + 0.25 * means[2]
+    assert reinforce.average.item() == pytest.approx(expected, rel=1e-5)
+    with torch.no_grad():
+        reinforce(model, x)  # an evaluation does not count
+    before = reinforce.average.clone()
+    broken = small_vae(rp.Bernoulli(3))
+    with torch.no_grad():
+        broken.decoder[-1].bias.fill_(math.nan)
+    reinforce(broken, x)
+    assert torch.equal(reinforce.average, before)
+    assert reinforce.batches_seen == 3
+
+
+def test_the_tvo_gradient_by_hand(float64):
+    log_q, noise = torch.randn(4, 1, requires_grad=True), torch.randn(4, 1)
+    log_weight = noise - log_q
+    (found,) = torch.autograd.grad(rp.surrogates.tvo(log_weight, log_q, (0.0, 0.3)).sum(), log_q)
+    w, expected = log_weight.detach(), torch.zeros(4, 1)
+    for beta, width in ((0.0, 0.3), (0.3, 0.7)):
+        share = (beta * w).softmax(0)
+        centred = w - (share * w).sum()
+        unbiased = share * centred / (1 - (share**2).sum())
+        expected += width * (unbiased * (1 - beta) - share)  # d log w / d log q = -1
+    torch.testing.assert_close(found, expected)
+
+
 def test_rloo_surrogate_takes_plain_tensors(float64):
     logits = torch.randn(5, 3, requires_grad=True)
     coins = torch.distributions.Independent(rp.distributions.Bernoulli(logits), 1)
@@ -183,6 +286,25 @@ def test_enumeration_survives_a_state_that_the_posterior_excludes():
     torch.testing.assert_close(estimate.bound, torch.full((3,), expected))
 
 
+class Lookup(nn.Module):
+    """A decoder that looks the code up in a table: nothing to differentiate in z."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.table = nn.Linear(6, 2), nn.Parameter(torch.randn(4, 6))
+
+    def prior(self):
+        return rp.Bernoulli(2)(torch.zeros(2))
+
+    def posterior(self, x):
+        return rp.Bernoulli(2)(self.encoder(x))
+
+    def likelihood(self, z):
+        index = (z.detach().round() @ torch.tensor([1.0, 2.0])).long()
+        with torch.no_grad():
+            return rp.Bernoulli(6).likelihood(self.table[index])
+
+
 REFUSALS = [
     (
         lambda: rp.Pathwise()(small_vae(rp.Bernoulli(3)), torch.rand(2, 6)),
@@ -226,7 +348,7 @@ REFUSALS = [
     (lambda: rp.TVO(4, (0.5,)), ValueError, "must begin with 0"),
     (lambda: rp.RWS(1), ValueError, "num_samples is 1; it must be at least 2. One weight is always 1.*update='sleep'"),
     (lambda: rp.RWS(4, "dream"), ValueError, "update is 'dream'; it must be one of 'wake', 'sleep', 'both'"),
-    (lambda: rp.UnorderedSet(7), ValueError, "num_samples is 7; it must be at most 6.*RLOO"),
+    (lambda: rp.UnorderedSet(9), ValueError, "num_samples is 9; it must be at most 8.*RLOO"),
     (
         lambda: rp.UnorderedSet(4)(small_vae(rp.Bernoulli(1)), torch.rand(2, 6)),
         ValueError,
@@ -277,8 +399,26 @@ REFUSALS = [
     (
         lambda: rp.NVIL(rp.mlp(6, [4], 2))(small_vae(rp.Bernoulli(2)), torch.rand(3, 6)),
         ValueError,
-        r"made \(3, 2\) of 3 examples",
+        r"made \(3, 2\) of 3 rows; it must give one number each",
     ),
+    (
+        lambda: rp.RELAX(rp.mlp(4, [4], 1))(small_vae(rp.Bernoulli(2)), torch.rand(3, 6)),
+        ValueError,
+        r"the network of z and x cannot take inputs of shape \(3, 8\)",
+    ),
+    (
+        lambda: rp.NVIL(rp.mlp(6, [4], 1))(small_vae(rp.Bernoulli(2)).double(), torch.rand(3, 6).double()),
+        ValueError,
+        r"torch.float64.*estimator.to\(dtype\)",
+    ),
+    (
+        lambda: rp.MuProp()(Lookup(), torch.rand(3, 6)),
+        ValueError,
+        "the likelihood has no gradient in z, which MuProp.*RLOO",
+    ),
+    (lambda: rp.REBAR()(Lookup(), torch.rand(3, 6)), ValueError, "the likelihood has no gradient in z, which REBAR"),
+    (lambda: rp.RLOO(lambda step: 0).at(3), ValueError, "the num samples that the schedule gives for step 3 is 0"),
+    (lambda: rp.REINFORCE(lambda step: math.nan).at(3), ValueError, "that the schedule gives for step 3 is nan"),
     (lambda: rp.RELAX(3), TypeError, "network is 3; it must be an nn.Module from z and x"),
     (lambda: rp.REBAR(temperature=0.0), ValueError, "temperature is 0.0; it must be finite and above 0"),
     (lambda: rp.REINFORCE(decay=1.0), ValueError, "decay is 1.0; it must be below 1"),
@@ -309,7 +449,7 @@ REFUSALS = [
     (
         lambda: rp.surrogates.unordered_set(torch.zeros(1, 2), torch.zeros(1, 2)),
         ValueError,
-        "1 samples; it takes from 2 to 6",
+        "1 samples; it takes from 2 to 8",
     ),
     (
         lambda: rp.Pathwise(bound=rp.free_bits(0.1))(

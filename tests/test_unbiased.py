@@ -6,7 +6,7 @@ make 9,600. The largest z-score over all coordinates is bounded for the number o
 
 import pytest
 import torch
-from helpers import LearnedPrior, TwoLevels, gradient, gradients, largest_z, small_vae
+from helpers import LearnedPrior, TorchLatent, TwoLevels, gradient, gradients, largest_z, small_vae
 from torch import nn
 
 import reparam as rp
@@ -88,6 +88,70 @@ def test_the_value_is_that_of_the_bound_too(make, name, float64):
     assert z < limit
 
 
+@pytest.mark.parametrize("kind", ["coins", "coin", "symbol"])
+def test_torchs_own_distributions_with_or_without_independent_will_do(kind, float64):
+    model = TorchLatent(kind)
+    estimators = [
+        rp.RLOO(2),
+        rp.MuProp(),
+        rp.REBAR(),
+        rp.RELAX(rp.mlp(10 if kind == "symbol" else 9 if kind == "coins" else 7, [4], 1, nn.Tanh)),
+        rp.UnorderedSet(2),
+        rp.LocalExpectation(),
+    ]
+    estimators += [rp.DisARMTree()] if kind == "symbol" else [rp.DisARM(), rp.ARM()]
+    for estimator in estimators:
+        z, limit = z_score(estimator, model, rp.Enumerate(), calls=60)
+        assert z < limit, estimator
+    x = torch.rand(3, 6)
+    for estimator in (rp.StraightThrough(), rp.GumbelRao(), rp.ReinMax()):
+        assert gradient(estimator(model, x).loss, model).isfinite().all()
+
+
+@pytest.mark.parametrize("mean", ["geometric", "arithmetic"])
+def test_vimco_of_three_samples_by_enumeration_and_by_hand(mean, float64):
+    z, limit = z_score(rp.VIMCO(3, mean), small_vae(rp.Bernoulli(3)), rp.Enumerate(3, rp.iwae))
+    assert z < limit
+    log_weight, log_q = torch.randn(3, 1), torch.zeros(3, 1, requires_grad=True)
+    bound = rp.surrogates.vimco(log_weight, log_q, mean)
+    (found,) = torch.autograd.grad(bound.sum(), log_q)
+    w = log_weight.exp().squeeze()
+    for k in range(3):
+        others = torch.cat([w[:k], w[k + 1 :]])
+        stand_in = others.log().mean().exp() if mean == "geometric" else others.mean()
+        torch.testing.assert_close(found[k].item(), (w.mean().log() - ((others.sum() + stand_in) / 3).log()).item())
+    log_weight[0] = -torch.inf  # an impossible sample has weight zero, and no NaN
+    bound = rp.surrogates.vimco(log_weight, log_q, mean)
+    assert torch.autograd.grad(bound.sum(), log_q)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("logits", [[0, 1, 2, 3], [2, 0, -36, -37], [0, -100, -200, -201]])
+@pytest.mark.parametrize("num_samples", [2, 3, 4])
+def test_the_unordered_set_of_a_constant_is_that_constant_however_peaked(dtype, logits, num_samples):
+    log_probs = torch.tensor([[logits, logits[::-1]]], dtype=dtype).log_softmax(-1)
+    states = rp.distributions.sample_without_replacement(log_probs, num_samples)
+    assert len({tuple(state[0].tolist()) for state in states}) == num_samples
+    log_q = log_probs.expand(num_samples, -1, -1, -1).gather(-1, states.unsqueeze(-1)).squeeze(-1).sum(-1)
+    log_q.requires_grad_()
+    outside = rp.distributions.log_outside_subsets(log_probs, states)
+    value = rp.surrogates.unordered_set(torch.full((num_samples, 1), -100.0, dtype=dtype), log_q, outside)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-10
+    torch.testing.assert_close(value, torch.full((1,), -100.0, dtype=dtype), rtol=0, atol=tolerance)
+    (slope,) = torch.autograd.grad(value.sum(), log_q)
+    assert slope.abs().max() < 10 * tolerance
+
+
+def test_the_mass_outside_a_set_is_what_is_left(float64):
+    log_probs = torch.randn(5, 2, 3).log_softmax(-1)
+    states = rp.distributions.sample_without_replacement(log_probs, 3)
+    log_q = log_probs.expand(3, -1, -1, -1).gather(-1, states.unsqueeze(-1)).squeeze(-1).sum(-1)
+    outside = rp.distributions.log_outside_subsets(log_probs, states)
+    for subset in range(8):
+        left = 1 - sum(log_q[k].exp() for k in range(3) if subset >> k & 1)
+        torch.testing.assert_close(outside[subset].exp(), left * torch.ones(5))
+
+
 def test_rws_trains_the_generative_parameters_on_the_importance_weighted_bound(float64):
     model, x = small_vae(rp.Bernoulli(5)), torch.rand(3, 6)
     generative = torch.cat([torch.full((p.numel(),), "decoder" in name) for name, p in model.named_parameters()])
@@ -125,8 +189,8 @@ FAULTS = [
         "sets taken for ordered draws",
         rp.UnorderedSet(3),
         without_replacement,
-        "log_probability_of_set",
-        lambda p: p.sum(0),
+        "_log_probability_of_the_rest",
+        lambda p, outside: [p[0] * 0] * 8,
     ),
     ("states in the wrong order", rp.LocalExpectation(), factors.Factors, "from_states", lambda self, i: 1.0 - i),
 ]

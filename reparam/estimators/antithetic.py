@@ -117,7 +117,7 @@ class DisARMTree(Scheduled):
         points_its_way = torch.where(pair.unsqueeze(-1), left, right) | ~(left | right)
         leaf = points_its_way.all(-2)
         met = (leaf.unsqueeze(-2) & (left | right)).any(-1)
-        samples = score(model, x, leaf.to(factors.logits.dtype), posterior)
+        samples = score(model, x, leaf.to(factors.dtype), posterior)
         signal, rest = signal_and_rest(self.bound, samples)
         met_once = torch.maximum(*met.to(noise).chunk(2))
         first, second = pair.to(noise).chunk(2)
@@ -135,7 +135,7 @@ def _coins(estimator: ARM | DisARM, model: LatentVariableModel, x: Tensor, *, av
     logits = factors.logits.detach()
     noise = logistic(logits.expand(fixed_samples(estimator.num_samples), *logits.shape))
     z = factors.harden(torch.cat([logits + noise, logits - noise]))
-    samples = score(model, x, z, posterior)
+    samples = score(model, x, z.to(factors.dtype), posterior)
     signal, rest = signal_and_rest(estimator.bound, samples)
     f, antithetic_f = signal.detach().chunk(2)
     if averaged:

@@ -18,6 +18,7 @@ from reparam.estimators.estimate import (
     check_elbo,
     check_samples,
     fixed_samples,
+    one_number_each,
     penalty,
 )
 from reparam.factors import factors_of
@@ -62,18 +63,27 @@ class MuProp(Scheduled):
         if torch.is_grad_enabled():
             leaf = factors.detached()
             mean = leaf.probs
-            (slope,) = torch.autograd.grad(_log_likelihood(model, x, mean.unsqueeze(0)).sum(), mean, retain_graph=True)
+            at_mean = _log_likelihood(model, x, mean.unsqueeze(0).to(factors.dtype))
+            (slope,) = torch.autograd.grad(_slope_of(self, at_mean).sum(), mean, retain_graph=True)
             (through_mean,) = torch.autograd.grad((slope * mean).sum(), leaf.logits)
-            rest = samples.log_likelihood.detach() - (slope * samples.z).flatten(2).sum(-1)
-            rest = advantage_over_others(rest) if len(rest) > 1 else rest - self._at_mean(model, x, mean, slope)
+            rest = samples.log_likelihood.detach() - (slope * samples.z).reshape(*samples.z.shape[:2], -1).sum(-1)
+            rest = (
+                advantage_over_others(rest)
+                if len(rest) > 1
+                else rest - self._at_mean(model, x, mean, slope, factors.dtype)
+            )
             gradient = (_like(rest, samples.z) * leaf.score(samples.z)).mean(0) + through_mean
             bound = factors.push(bound, gradient)
         return Estimate.of(bound, bound_name(self.bound, samples))
 
-    def _at_mean(self, model: LatentVariableModel, x: Tensor, mean: Tensor, slope: Tensor) -> Tensor:
+    def _at_mean(
+        self, model: LatentVariableModel, x: Tensor, mean: Tensor, slope: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         """The expansion's constant term, where no other sample removes it."""
         with torch.no_grad():
-            return _log_likelihood(model, x, mean.unsqueeze(0)) - (slope * mean).flatten(1).sum(-1)
+            return _log_likelihood(model, x, mean.unsqueeze(0).to(dtype)) - (slope * mean).reshape(len(mean), -1).sum(
+                -1
+            )
 
 
 class REBAR(Scheduled, nn.Module):
@@ -109,6 +119,7 @@ class REBAR(Scheduled, nn.Module):
         _check(self, num_samples, bound)
         self.num_samples = num_samples
         self.bound = bound
+        self.temperature = temperature  # where it began; the one in use is exp(log_temperature)
         self.log_temperature, self.strength = _parameters(temperature, strength)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
@@ -155,6 +166,7 @@ class RELAX(Scheduled, nn.Module):
         self.network = network
         self.num_samples = num_samples
         self.bound = bound
+        self.temperature = temperature  # where it began; the one in use is exp(log_temperature)
         self.log_temperature, self.strength = _parameters(temperature, strength)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
@@ -181,7 +193,7 @@ def _with_control_variate(
     factors = factors_of(posterior, type(estimator).__name__, instead=_REMEDY)
     leaf = factors.detached()  # the gradient with respect to the logits is made here, and has a graph of its own
     y = leaf.perturbed(fixed_samples(estimator.num_samples))
-    z = leaf.harden(y.detach())
+    z = leaf.harden(y.detach()).to(factors.dtype)
     samples = score(model, x, z, posterior)
     bound = samples.log_likelihood.mean(0) - penalty(estimator.bound, samples)
     name = bound_name(estimator.bound, samples)
@@ -190,16 +202,26 @@ def _with_control_variate(
     temperature = estimator.log_temperature.exp()
 
     def stand_in(y: Tensor) -> Tensor:
-        relaxed = leaf.squash(y, temperature)
-        value = estimator.strength * _log_likelihood(model, x, relaxed)
+        relaxed = leaf.squash(y, temperature).to(factors.dtype)
+        value = estimator.strength * _slope_of(estimator, _log_likelihood(model, x, relaxed))
         return value if network is None else value + _evaluated(network, relaxed, x)
 
     free, conditional = stand_in(y), stand_in(leaf.perturbed_given(z))
     (correction,) = torch.autograd.grad((free - conditional).mean(0).sum(), leaf.logits, create_graph=True)
     remainder = samples.log_likelihood.detach() - conditional
     gradient = (_like(remainder, z) * leaf.score(z).detach()).mean(0) + correction
-    control_loss = gradient.square().flatten(1).sum(1).mean()
+    control_loss = gradient.square().reshape(len(x), -1).sum(1).mean()
     return Estimate.of(factors.push(bound, gradient), name, control_loss)
+
+
+def _slope_of(estimator: object, values: Tensor) -> Tensor:
+    """`values`, if they can be differentiated in z."""
+    if not values.requires_grad:
+        raise ValueError(
+            f"the likelihood has no gradient in z, which {type(estimator).__name__} takes for its control variate. "
+            "Use RLOO, which needs none."
+        )
+    return values
 
 
 def _log_likelihood(model: LatentVariableModel, x: Tensor, z: Tensor) -> Tensor:
@@ -208,10 +230,9 @@ def _log_likelihood(model: LatentVariableModel, x: Tensor, z: Tensor) -> Tensor:
 
 def _evaluated(network: nn.Module, z: Tensor, x: Tensor) -> Tensor:
     """The network's number for each relaxed z and its x, `[K, B]`."""
-    flat = z.flatten(2)
-    inputs = torch.cat([flat, x.flatten(1).expand(len(z), -1, -1)], -1).flatten(0, 1)
-    values: Tensor = network(inputs)
-    return values.reshape(z.shape[:2])
+    flat = z.reshape(*z.shape[:2], -1)
+    inputs = torch.cat([flat, x.flatten(1).expand(len(z), -1, -1).to(flat.dtype)], -1).flatten(0, 1)
+    return one_number_each(network, inputs, "z and x").reshape(z.shape[:2])
 
 
 def _like(values: Tensor, z: Tensor) -> Tensor:

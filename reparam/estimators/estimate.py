@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reparam._checks import positive, whole
+from reparam._checks import number, positive, whole
+from reparam._tensors import at_least_float32
 from reparam.bounds import Bound, PenalisedBound, elbo
 from reparam.draws import Draw
 from reparam.model import LatentVariableModel
@@ -69,7 +70,10 @@ class Scheduled:
                     changes[name] = value.at(step)
             elif callable(value):
                 what = f"the {name.replace('_', ' ')} that the schedule gives for step {step}"
-                changes[name] = max(1, round(value(step))) if name == "num_samples" else positive(what, value(step))
+                if name == "num_samples":
+                    changes[name] = whole(what, round(number(what, value(step))))
+                else:
+                    changes[name] = positive(what, value(step))
         if not changes:
             return self
         if is_dataclass(self):
@@ -170,6 +174,23 @@ def signal_and_rest(bound: Objective, samples: Draw) -> tuple[Tensor, Tensor | f
     if isinstance(bound, PenalisedBound):
         return samples.log_likelihood, -penalty(bound, samples)
     return samples.log_likelihood + samples.log_prior - samples.log_posterior.detach(), 0.0
+
+
+def one_number_each(network: nn.Module, inputs: Tensor, of_what: str) -> Tensor:
+    """What a network makes of each row, in at least float32, if it is one number."""
+    try:
+        values: Tensor = network(inputs)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the network of {of_what} cannot take inputs of shape {tuple(inputs.shape)} and {inputs.dtype} "
+            f"({str(error).splitlines()[0]}). Give it that width, and the model's precision: estimator.to(dtype)."
+        ) from error
+    if values.numel() != len(inputs):
+        raise ValueError(
+            f"the network of {of_what} made {tuple(values.shape)} of {len(inputs)} rows; it must give one number each. "
+            "Let it end in one output."
+        )
+    return at_least_float32(values)
 
 
 def penalty(bound: Objective, samples: Draw) -> Tensor:

@@ -119,7 +119,7 @@ class Pathwise(Scheduled):
         z = samples.z
         if z.requires_grad:  # the generative parameters get each sample's share, the posterior its square
             shares = share.reshape(*share.shape, *(1,) * (z.ndim - share.ndim))
-            z.register_hook(lambda gradient: gradient * shares)
+            z.register_hook(lambda gradient: gradient * shares.to(gradient.dtype))
         return with_gradient_of(weighed(iwae, samples), (share * log_weight).sum(0))
 
     def _closed_form_kl(self, samples: Draw) -> Tensor | None:

@@ -1,4 +1,8 @@
-"""Score-function estimators: nothing has to be differentiable in z."""
+"""Score-function estimators: nothing has to be differentiable in z.
+
+They weigh each example's samples by what that example's likelihood says. Where it also depends on the latents of other
+examples, through batch norm in training mode, they are biased; `Pathwise` is not.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from reparam.estimators.estimate import (
     check_elbo,
     check_samples,
     fixed_samples,
+    one_number_each,
     signal_and_rest,
 )
 from reparam.model import LatentVariableModel
@@ -175,13 +180,7 @@ class NVIL(Scheduled, nn.Module):
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         samples = draw(model, x, fixed_samples(self.num_samples))
         signal, rest = signal_and_rest(self.bound, samples)
-        predicted = self.network(x)
-        if predicted.numel() != len(x):
-            raise ValueError(
-                f"the baseline network made {tuple(predicted.shape)} of {len(x)} examples; it must give one number "
-                "each. Let it end in one output."
-            )
-        baseline = self.average + predicted.reshape(-1)
+        baseline = self.average + one_number_each(self.network, x, "x").reshape(-1)
         bound = reinforce(signal, samples.log_posterior, baseline) + rest
         control_loss = (signal.detach() - baseline).square().mean()
         _follow(self, signal.detach().mean())
@@ -198,9 +197,10 @@ def _share(name: str, value: float) -> float:
 
 
 def _follow(estimator: REINFORCE | NVIL, mean: Tensor) -> None:
-    """Moves the running average while training; the first batch sets it."""
+    """Moves the running average while training; the first batch sets it, and one that is not finite is passed over."""
     if not (torch.is_grad_enabled() and estimator.training):
         return
-    share = torch.where(estimator.batches_seen == 0, 1.0, 1 - estimator.decay)
-    estimator.average.lerp_(mean.to(estimator.average), share.to(estimator.average))
-    estimator.batches_seen.add_(1)
+    share = torch.where(estimator.batches_seen == 0, 1.0, 1 - estimator.decay).to(estimator.average)
+    finite = mean.isfinite()
+    estimator.average.lerp_(torch.where(finite, mean, 0.0).to(estimator.average), share * finite)
+    estimator.batches_seen.add_(finite)

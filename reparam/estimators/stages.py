@@ -38,6 +38,10 @@ class Stages(nn.Module):
         self.estimators = [estimator for _, estimator in stages]
         self.owned = nn.ModuleList([e for e in self.estimators if isinstance(e, nn.Module)])
 
+    def __str__(self) -> str:
+        pairs = zip(self.starts, self.estimators, strict=True)
+        return f"Stages({', '.join(f'({start}, {each})' for start, each in pairs)})"
+
     def at(self, step: int) -> Estimator:
         """The estimator of this step, its schedules fixed."""
         index = sum(start <= step for start in self.starts) - 1

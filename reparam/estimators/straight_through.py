@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -44,7 +44,7 @@ class _StraightThrough(ABC, Scheduled):
         remedy = "Use Pathwise where the latent has an rsample, RLOO for any."
         factors = factors_of(posterior, type(self).__name__, instead=remedy)
         z = self._sample(factors, fixed_samples(self.num_samples), fixed_temperature(self.temperature))
-        samples = score(model, x, z, posterior)
+        samples = score(model, x, z.to(factors.dtype), posterior)
         bound = samples.log_likelihood.mean(0) - penalty(self.bound, samples)
         return Estimate.of(bound, self._name(bound_name(self.bound, samples)))
 
@@ -92,7 +92,7 @@ class StraightThrough(_StraightThrough):
         return name if self.forward_temperature == 1 else "surrogate" if name == "elbo" else f"surrogate_{name}"
 
     def _sample(self, factors: Factors, num_samples: int, temperature: float) -> Tensor:
-        at_forward = Factors(factors.logits.detach() / self.forward_temperature, factors.binary)
+        at_forward = replace(factors, logits=factors.logits.detach() / self.forward_temperature)
         soft = factors.tempered(temperature)
         return factors.harden(at_forward.perturbed(num_samples)) + (soft - soft.detach())
 
@@ -129,7 +129,7 @@ class GumbelRao(_StraightThrough):
         whole("num_conditional", self.num_conditional)
 
     def _sample(self, factors: Factors, num_samples: int, temperature: float) -> Tensor:
-        constant = Factors(factors.logits.detach(), factors.binary)
+        constant = factors.constant()
         z = constant.harden(constant.perturbed(num_samples))
         y = constant.perturbed_given(z.expand(self.num_conditional, *z.shape))
         # the noise is held, as in the estimator that is averaged: y moves with the logits one to one
@@ -161,12 +161,12 @@ class ReinMax(_StraightThrough):
     bound: Objective = elbo
 
     def _sample(self, factors: Factors, num_samples: int, temperature: float) -> Tensor:
-        constant = Factors(factors.logits.detach(), factors.binary)
+        constant = factors.constant()
         z = constant.harden(constant.perturbed(num_samples))
         halfway = (z + constant.tempered(temperature)) / 2
         # the mean at logits that give `halfway` now and move with the true ones
         shift = factors.logits - constant.logits
         log_odds = halfway.logit() if factors.binary else halfway.log()
-        moved = Factors(log_odds + shift, factors.binary).probs
+        moved = replace(factors, logits=log_odds + shift).probs
         surrogate = 2 * moved - factors.probs / 2
         return z + (surrogate - surrogate.detach())

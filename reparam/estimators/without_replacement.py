@@ -8,7 +8,7 @@ from torch import Tensor
 
 from reparam._checks import whole
 from reparam.bounds import elbo
-from reparam.distributions import sample_without_replacement
+from reparam.distributions import log_outside_subsets, sample_without_replacement
 from reparam.draws import score
 from reparam.estimators.estimate import Estimate, Objective, Scheduled, bound_name, check_elbo, signal_and_rest
 from reparam.factors import factors_of
@@ -25,12 +25,12 @@ class UnorderedSet(Scheduled):
     differ anyway. The value is the unordered-set estimate of the ELBO, unbiased as well.
 
     Args:
-        num_samples: K, from 2 to 6.
+        num_samples: K, from 2 to 8.
         bound: `elbo`, `beta_elbo(...)` or `free_bits(...)`.
 
     Raises:
         TypeError: a latent that is not Bernoulli or one-hot Categorical.
-        ValueError: fewer than two or more than six samples, or more than the latent has states.
+        ValueError: fewer than two or more than eight samples, or more than the latent has states.
 
     Reference:
         Kool, van Hoof, Welling, Estimating Gradients for Discrete Random Variables by Sampling without Replacement,
@@ -44,7 +44,7 @@ class UnorderedSet(Scheduled):
         whole("num_samples", self.num_samples, least=2, remedy="Use UnorderedSet(num_samples=4).")
         if self.num_samples > MAX_SET:
             raise ValueError(
-                f"num_samples is {self.num_samples}; it must be at most {MAX_SET}, since all orders are summed over. "
+                f"num_samples is {self.num_samples}; it must be at most {MAX_SET}, since all subsets are gone through. "
                 "Use RLOO for more."
             )
         check_elbo(self.bound, "UnorderedSet")
@@ -57,4 +57,5 @@ class UnorderedSet(Scheduled):
         samples = score(model, x, factors.from_states(states), posterior)
         log_q = log_probs.expand(len(states), *log_probs.shape).gather(-1, states.unsqueeze(-1)).squeeze(-1).sum(-1)
         signal, rest = signal_and_rest(self.bound, samples)
-        return Estimate.of(unordered_set(signal, log_q) + rest, bound_name(self.bound, samples))
+        outside = log_outside_subsets(log_probs.detach(), states)
+        return Estimate.of(unordered_set(signal, log_q, outside) + rest, bound_name(self.bound, samples))

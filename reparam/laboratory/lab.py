@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from reparam._checks import choice, positive, whole
 from reparam.batches import Fits
 from reparam.catalogue import estimators_for
+from reparam.data import as_batch
 from reparam.estimators import Estimator
 from reparam.inspection import check_exact, check_model, device_and_dtype, modes_kept, modules_of, own_random_numbers
-from reparam.laboratory.meter import NUM_BLOCKS, Meter, warmed_up
+from reparam.laboratory.meter import NUM_BLOCKS, Counted, Meter, warmed_up
 from reparam.laboratory.reference import Reference, References
 from reparam.laboratory.report import VISIBLE, Finding, Lab
 from reparam.model import LatentVariableModel
@@ -73,9 +75,9 @@ def lab(
     positive("control_lr", control_lr)
     choice("part", part, ("all", "posterior", "generative"))
     check_model(model)
-    x = x.to(*device_and_dtype(model))
+    x = as_batch(x, *device_and_dtype(model))
     repeats, reference_repeats = (n - n % NUM_BLOCKS for n in (repeats, reference_repeats))
-    with modes_kept(model), own_random_numbers(x.device, seed):
+    with torch.enable_grad(), modes_kept(model), own_random_numbers(x.device, seed):
         for module in modules_of(model):
             module.training = False
         Fits(model, x[:1]).check(x)
@@ -88,9 +90,9 @@ def lab(
         for name, estimator in progress(chosen.items(), "references and warm-up"):
             try:
                 fixed = warmed_up(estimator.at(step), model, x, warm_up, control_lr)
-                reference = references.of(fixed, fixed(model, x).name)
-            except (TypeError, ValueError) as error:
-                refused[name] = str(error)
+                reference = references.of(fixed, fixed(Counted(model), x).name)
+            except (TypeError, ValueError, RuntimeError, IndexError) as error:
+                refused[name] = str(error).splitlines()[0]
                 continue
             compared.append((name, Meter(fixed, model, x, parameters, repeats, reference.gradient), reference))
         for meter in progress([meter for _ in range(repeats) for _, meter, _ in compared], "measuring"):
@@ -99,7 +101,7 @@ def lab(
         raise ValueError(f"no estimator takes this model: {refused}")
     slowest = max(meter.seconds for _, meter, _ in compared)
     findings = sorted((_finding(*each, slowest) for each in compared), key=_rank)
-    return Lab(tuple(findings), repeats, part, " and ".join(sorted(references.how)), refused)
+    return Lab(tuple(findings), repeats, part, " and ".join(sorted(references.how)) or "no reference", refused)
 
 
 def parameters_of(model: LatentVariableModel, x: Tensor, part: str) -> list[nn.Parameter]:
@@ -109,7 +111,8 @@ def parameters_of(model: LatentVariableModel, x: Tensor, part: str) -> list[nn.P
     if part != "all" and parameters:
         posterior = model.posterior(x)
         log_q = posterior.log_prob(posterior.sample()).sum()
-        used = torch.autograd.grad(log_q, parameters, allow_unused=True)
+        learned = log_q.requires_grad
+        used = torch.autograd.grad(log_q, parameters, allow_unused=True) if learned else [None] * len(parameters)
         parameters = [p for p, g in zip(parameters, used, strict=True) if (g is not None) == (part == "posterior")]
     if not parameters:
         raise ValueError(
@@ -119,7 +122,10 @@ def parameters_of(model: LatentVariableModel, x: Tensor, part: str) -> list[nn.P
 
 
 def _named(estimators: Mapping[str, Estimator] | Iterable[Estimator]) -> dict[str, Estimator]:
-    named = dict(estimators) if isinstance(estimators, Mapping) else {str(each): each for each in estimators}
+    named = dict(estimators) if isinstance(estimators, Mapping) else {}
+    for each in () if isinstance(estimators, Mapping) else estimators:
+        same = sum(name == str(each) or name.startswith(f"{each} #") for name in named)
+        named[f"{each} #{same + 1}" if same else str(each)] = each
     for name, estimator in named.items():
         if isinstance(estimator, type) or not isinstance(estimator, Estimator):
             raise TypeError(f"{name} is {estimator!r}; it must be an estimator such as rp.RLOO(4).")
@@ -133,39 +139,38 @@ def _rank(finding: Finding) -> tuple[str, bool, float]:
 
 
 def _finding(name: str, meter: Meter, reference: Reference, slowest: float) -> Finding:
-    total = float(meter.variance.sum())
-    blocks = meter.block_variances
-    total_error = float(blocks.std()) / math.sqrt(len(blocks))
-    mean = meter.block_means.mean(0)
+    nan, cost = math.nan, (meter.seconds, meter.decodings)
+    nothing = Finding(name, reference.bound, nan, nan, nan, nan, nan, nan, *cost, broken=meter.broken)
+    if meter.broken:
+        return nothing
+    total, mean = float(meter.variance.sum()), meter.block_means.mean(0)
     signal = math.sqrt(max(0.0, float(mean @ mean) - total / meter.repeats))
     ratio = signal / math.sqrt(total) if total > 0 else math.inf
-    share = meter.seconds / slowest
-    nan = math.nan
     if reference.gradient is None:
-        figures = (nan, nan, nan, nan, nan, ratio, meter.seconds, meter.decodings, nan, nan, meter.heaviest)
-        return Finding(name, reference.bound, *figures)
-    unit = max(float(reference.gradient.norm()), 1e-300)
+        return replace(nothing, signal_to_noise=ratio, heaviest=meter.heaviest)
+    total_error = float(meter.block_variances.std()) / math.sqrt(NUM_BLOCKS)
+    unit = float(reference.gradient.norm()) or 1.0  # where the exact gradient is zero, figures are absolute
     squared, error = _squared_bias(meter.block_means - reference.gradient, reference.variance)
     bias = math.sqrt(max(squared, 0.0))
     # where nothing is seen, the square root of the error is what could be hidden
     bias_error = min(error / (2 * bias), math.sqrt(error)) if bias > 0 else math.sqrt(error)
-    seen = bias > VISIBLE * bias_error
-    mse = (squared if seen else 0.0) + total * share
-    mse_error = math.hypot(error if seen else 0.0, total_error * share)
+    seen = squared > VISIBLE * error
+    share = meter.seconds / slowest
     return Finding(
         name,
         reference.bound,
-        bias / unit,
-        bias_error / unit,
-        total / unit**2,
-        total_error / unit**2,
-        meter.cosine,
-        ratio,
-        meter.seconds,
-        meter.decodings,
-        mse / unit**2,
-        mse_error / unit**2,
-        meter.heaviest,
+        bias=bias / unit,
+        bias_error=bias_error / unit,
+        variance=total / unit**2,
+        variance_error=total_error / unit**2,
+        cosine=meter.cosine,
+        signal_to_noise=ratio,
+        mse=((squared if seen else 0.0) + total * share) / unit**2,
+        mse_error=math.hypot(error if seen else 0.0, total_error * share) / unit**2,
+        heaviest=meter.heaviest,
+        biased=seen,
+        seconds=meter.seconds,
+        decodings=meter.decodings,
     )
 
 

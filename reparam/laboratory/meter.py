@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,9 @@ class Counted:
     def posterior(self, x: Tensor) -> Distribution:
         return self.model.posterior(x)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)  # for an estimator that looks into its model
+
     def likelihood(self, z: Tensor) -> Distribution:
         likelihood = self.model.likelihood(z)
         self.decoded += likelihood.batch_shape.numel()
@@ -49,6 +53,7 @@ class Meter:
         block_means: `[blocks, P]`, in float64.
         variance: of a single gradient, by coordinate, `[P]`.
         block_variances: total variance within each block, `[blocks]`.
+        broken: how many gradients were not finite.
         cosine: mean cosine of a single gradient with the reference; NaN without one.
     """
 
@@ -74,7 +79,9 @@ class Meter:
         self._sums = torch.zeros(NUM_BLOCKS, size, dtype=torch.float64, device=x.device)
         self._squares = torch.zeros(size, dtype=torch.float64, device=x.device)
         self._square_norms = torch.zeros(NUM_BLOCKS, dtype=torch.float64, device=x.device)
-        self._largest = 0.0
+        self._mean = torch.zeros(size, dtype=torch.float64, device=x.device)
+        self._largest = self._scatter = 0.0
+        self.broken = 0
         self._cosines: list[float] = []
         self._seconds: list[float] = []
 
@@ -89,10 +96,16 @@ class Meter:
         gradient = flat(parts, self.parameters)
         block = self._drawn // self._per_block
         square_norm = gradient @ gradient
+        self.broken += not bool(square_norm.isfinite())
+        # Welford's increments: what each gradient adds to the sum of squares about the mean
+        deviation = gradient - self._mean
+        increment = float(deviation @ deviation) * self._drawn / (self._drawn + 1)
+        self._mean += deviation / (self._drawn + 1)
+        self._scatter += increment
+        self._largest = max(self._largest, increment)
         self._sums[block] += gradient
         self._squares += gradient.square()
         self._square_norms[block] += square_norm
-        self._largest = max(self._largest, float(square_norm))
         if self.reference is not None:
             lengths = (square_norm * (self.reference @ self.reference)).sqrt()
             self._cosines.append(float(gradient @ self.reference / lengths.clamp_min(1e-300)))
@@ -114,7 +127,8 @@ class Meter:
     @property
     def variance(self) -> Tensor:
         mean = self._sums.sum(0) / self._drawn
-        return ((self._squares - self._drawn * mean.square()) / (self._drawn - 1)).clamp_min(0)
+        variance = (self._squares - self._drawn * mean.square()) / (self._drawn - 1)
+        return torch.where(variance > 1e-12 * mean.square(), variance, 0.0)  # below that it is rounding
 
     @property
     def block_variances(self) -> Tensor:
@@ -123,10 +137,8 @@ class Meter:
 
     @property
     def heaviest(self) -> float:
-        """The share of the one largest gradient in the variance, about."""
-        total = float(self.variance.sum()) * (self._drawn - 1)
-        mean = self._sums.sum(0) / self._drawn
-        return max(0.0, self._largest - float(mean @ mean)) / total if total > 0 else 0.0
+        """The share of the one gradient that adds most in the variance."""
+        return self._largest / self._scatter if self._scatter > 0 else 0.0
 
     @property
     def cosine(self) -> float:

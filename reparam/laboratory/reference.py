@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from reparam.bounds import PenalisedBound, elbo, iwae, tvo
 from reparam.distributions.enumeration import MAX_STATES, joint_support
+from reparam.draws import score
 from reparam.estimators import RLOO, TVO, VIMCO, Enumerate, Estimator
 from reparam.estimators.estimate import Objective, name_of
 from reparam.laboratory.meter import Meter, flat
@@ -40,7 +42,7 @@ class References:
         self.parameters = parameters
         self.repeats = repeats
         self.how: set[str] = set()
-        self._made: dict[str, Reference] = {}
+        self._made: dict[tuple[Objective, int], Reference] = {}
         try:
             self.num_states = len(joint_support(model.prior()))
         except (TypeError, ValueError):
@@ -48,26 +50,38 @@ class References:
 
     def of(self, estimator: Estimator, name: str) -> Reference:
         """The reference for an estimator whose estimates have this name."""
-        objective, num_samples = _objective(estimator, name)
-        key = name_of(objective) if num_samples == 1 else f"{name_of(objective)}_{num_samples}"
-        if key not in self._made:
-            self._made[key] = self._make(key, objective, num_samples)
-        return self._made[key]
+        target = _target(estimator, name)
+        if target not in self._made:
+            self._made[target] = self._make(*target)
+        return self._made[target]
 
-    def _make(self, key: str, objective: Objective, num_samples: int) -> Reference:
+    def _make(self, objective: Objective, num_samples: int) -> Reference:
+        name = name_of(objective) if num_samples == 1 else f"{name_of(objective)}_{num_samples}"
+        if isinstance(objective, tvo) and self.num_states:
+            self.how.add("the exact gradient")
+            return Reference(name, self._over_chunks(lambda x: _thermodynamic(objective, self.model, x)), 0.0)
         if 0 < self.num_states**num_samples <= MAX_STATES:
             self.how.add("the exact gradient")
-            loss = Enumerate(num_samples, objective)(self.model, self.x).loss
-            parts = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-            return Reference(key, flat(parts, self.parameters), 0.0)
+            exact = Enumerate(num_samples, objective)
+            whole = isinstance(objective, PenalisedBound)  # of free bits the batch is one piece
+            return Reference(name, self._over_chunks(lambda x: exact(self.model, x).loss, whole=whole), 0.0)
         average = self._to_average(objective, num_samples)
         if average is None:
-            return Reference(key, None, float("nan"))
+            return Reference(name, None, float("nan"))
         self.how.add(f"an average of {self.repeats} {average}")
         meter = Meter(average, self.model, self.x, self.parameters, self.repeats)
         for _ in range(self.repeats):
             meter.draw()
-        return Reference(key, meter.block_means.mean(0), float(meter.variance.sum()) / self.repeats)
+        return Reference(name, meter.block_means.mean(0), float(meter.variance.sum()) / self.repeats)
+
+    def _over_chunks(self, loss: Callable[[Tensor], Tensor], *, whole: bool = False) -> Tensor:
+        """The gradient of a mean over the batch, a few examples at a time: every state of each is decoded."""
+        size = len(self.x) if whole else max(1, MAX_STATES // self.num_states)
+        total = torch.zeros(sum(p.numel() for p in self.parameters), dtype=torch.float64, device=self.x.device)
+        for x in self.x.split(size):
+            parts = torch.autograd.grad(loss(x), self.parameters, allow_unused=True)
+            total += flat(parts, self.parameters) * (len(x) / len(self.x))
+        return total
 
     def _to_average(self, objective: Objective, num_samples: int) -> Estimator | None:
         """The unbiased estimator that takes any latent."""
@@ -76,14 +90,24 @@ class References:
         return VIMCO(num_samples) if objective is iwae else None
 
 
-def _objective(estimator: Estimator, name: str) -> tuple[Objective, int]:
-    """The bound of the exact model that an estimate of this name is nearest to, and its number of samples."""
-    samples = re.search(r"_(\d+)$", name)
-    if "iwae" in name and samples:
-        return iwae, int(samples[1])
+def _target(estimator: Estimator, name: str) -> tuple[Objective, int]:
+    """The bound of the exact model whose gradient an estimator is after, and its number of samples."""
     if isinstance(estimator, TVO):
-        return tvo(estimator.partition), int(getattr(estimator, "num_samples", 1))
-    bound: Objective = getattr(estimator, "bound", elbo)
-    if bound is elbo or isinstance(bound, PenalisedBound) or "elbo" in name:
+        return tvo(estimator.partition), 1
+    named = re.search(r"iwae_(\d+)$", name)
+    bound: Objective = getattr(estimator, "bound", iwae if named else elbo)
+    num_samples = int(named[1]) if named else int(getattr(estimator, "num_samples", 1))
+    if bound is elbo or isinstance(bound, PenalisedBound):
         return bound, 1
-    return bound, int(getattr(estimator, "num_samples", 1))
+    return (elbo, 1) if bound is iwae and num_samples == 1 else (bound, num_samples)
+
+
+def _thermodynamic(bound: tvo, model: LatentVariableModel, x: Tensor) -> Tensor:
+    """Minus the Riemann sum with exact expectations, over all states of the latent."""
+    prior = model.prior()
+    states = joint_support(prior)
+    samples = score(model, x, states.unsqueeze(1).expand(-1, len(x), *prior.event_shape), model.posterior(x))
+    log_weight, log_q = samples.log_weight, samples.log_posterior
+    betas, widths = bound.steps(log_weight)
+    share = (betas * log_weight + log_q).softmax(1)
+    return -(widths * share * log_weight).sum((0, 1)).mean()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-VISIBLE = 3.0  # a bias counts as seen from so many of its errors on
+VISIBLE = 3.0  # a squared bias, or a difference between two errors, counts from so many standard errors on
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ class Finding:
         mse: mean squared error at equal time: bias squared, if it was seen, plus the variance of the mean of as many g
             as fit into the time of the slowest estimator.
         mse_error: its standard error.
-        heaviest: the share of the one largest g in the variance. Where it is large, rare draws rule, and no figure
-            of this estimator can be trusted before there are more repeats.
+        heaviest: the share of the one g that adds most to the variance. Where it is large, rare draws rule, and no
+            figure of this estimator can be trusted before there are more repeats.
+        biased: whether a bias was seen: its square is more than three standard errors of that.
+        broken: how many g held NaN or Inf; then nothing else is said.
     """
 
     name: str
@@ -49,19 +51,11 @@ class Finding:
     signal_to_noise: float
     seconds: float
     decodings: float
-    mse: float
-    mse_error: float
-    heaviest: float
-
-    @property
-    def biased(self) -> bool:
-        """Whether a bias was seen: one of more than three errors."""
-        return self.bias > VISIBLE * self.bias_error
-
-    @property
-    def heavy(self) -> bool:
-        """Whether one draw makes up more than a fifth of the variance."""
-        return self.heaviest > 0.2
+    mse: float = math.nan
+    mse_error: float = math.nan
+    heaviest: float = 0.0
+    biased: bool = False
+    broken: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +85,7 @@ class Lab:
 
     def table(self) -> Table:
         """For a rich console."""
+        from rich.markup import escape
         from rich.table import Table
 
         title = f"Gradient of {self.part} parameters, {self.repeats} draws, relative to {self.reference}"
@@ -101,10 +96,10 @@ class Lab:
             table.add_column(head, justify="left" if head == "bound" else "right")
         for f in self.findings:
             bias = f"[red]{f.bias:.3f}[/red]" if f.biased else f"{f.bias:.3f}"
-            variance = f"{'~' if f.heavy else ''}{f.variance:.3g}"
+            variance = f"{'~' if self.heavy(f) else ''}{f.variance:.3g}"
             cells = [f"{number:.3g}" for number in (f.cosine, f.signal_to_noise, 1e3 * f.seconds)]
             error = (f"{f.bias_error:.3f}", variance)
-            table.add_row(f.name, f.bound, bias, *error, *cells, f"{f.decodings:g}", f"{f.mse:.3g}")
+            table.add_row(escape(f.name), f.bound, bias, *error, *cells, f"{f.decodings:g}", f"{f.mse:.3g}")
         return table
 
     def __str__(self) -> str:
@@ -119,13 +114,18 @@ class Lab:
     def advice(self) -> str:
         """Which to use, in a sentence for each bound."""
         lines = [_advise(bound, found) for bound, found in self._by_bound().items()]
-        heavy = [f.name for f in self.findings if f.heavy]
+        heavy = [f.name for f in self.findings if self.heavy(f)]
         if heavy:
             lines.append(
-                f"~ one of the {self.repeats} draws makes up more than a fifth of the variance of {', '.join(heavy)}: "
+                f"~ one of the {self.repeats} draws makes up a large part of the variance of {', '.join(heavy)}: "
                 "figures of those need more repeats."
             )
+        lines += [f"{f.name} gave NaN or Inf in {f.broken} of {self.repeats} draws." for f in self.findings if f.broken]
         return "\n".join(lines)
+
+    def heavy(self, finding: Finding) -> bool:
+        """Whether one draw rules the variance: more than a fifth of it, or ten times its share."""
+        return finding.heaviest > max(0.2, 10 / self.repeats)
 
     def _by_bound(self) -> dict[str, list[Finding]]:
         groups: dict[str, list[Finding]] = {}
@@ -137,9 +137,9 @@ class Lab:
         """Writes every number; refuses to overwrite."""
         path = _fresh(path)
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*asdict(self.findings[0]), "biased"])
+            writer = csv.DictWriter(file, list(asdict(self.findings[0])))
             writer.writeheader()
-            writer.writerows({**asdict(f), "biased": f.biased} for f in self.findings)
+            writer.writerows(asdict(f) for f in self.findings)
         return path
 
     def figure(self, path: str | Path) -> Path:
@@ -162,6 +162,8 @@ class Lab:
 
 def _advise(bound: str, found: list[Finding]) -> str:
     known = [f for f in found if not math.isnan(f.mse)]
+    if not known and all(f.broken for f in found):
+        return f"{bound}: no estimator gave a finite gradient."
     if not known:
         return f"{bound}: no reference gradient could be had, so nothing is said of which to use."
     exact = [f for f in known if f.mse < 1e-12]
@@ -174,7 +176,7 @@ def _advise(bound: str, found: list[Finding]) -> str:
     best = known[0]
     text += f"{'of those that sample, ' if exact else ''}use {best.name}"
     if len(known) > 1:
-        rivals = [f for f in known[1:] if f.mse - best.mse < 2 * math.hypot(f.mse_error, best.mse_error)]
+        rivals = [f for f in known[1:] if f.mse - best.mse < VISIBLE * math.hypot(f.mse_error, best.mse_error)]
         if rivals:
             text += f" or {', '.join(f.name for f in rivals[:3])}, which this many draws cannot tell apart"
         after = [f for f in known[1:] if f not in rivals]
@@ -183,8 +185,11 @@ def _advise(bound: str, found: list[Finding]) -> str:
             text += f" {after[0].name}"
     unbiased = [f for f in known if not f.biased]
     if best.biased:
-        text += f". It is biased, by {best.bias:.0%} of the gradient; "
-        text += f"the best without a visible bias is {unbiased[0].name}" if unbiased else "so are all others"
+        text += f". It is biased, by {best.bias:.0%} of the gradient"
+        if unbiased:
+            text += f"; the best without a visible bias is {unbiased[0].name}"
+        elif len(known) > 1:
+            text += ", and so are all others"
     return text + "."
 
 

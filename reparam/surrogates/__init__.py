@@ -9,5 +9,4 @@ from reparam.surrogates.score_function import reinforce as reinforce
 from reparam.surrogates.score_function import rloo as rloo
 from reparam.surrogates.score_function import vimco as vimco
 from reparam.surrogates.score_function import with_gradient_of as with_gradient_of
-from reparam.surrogates.without_replacement import log_probability_of_set as log_probability_of_set
 from reparam.surrogates.without_replacement import unordered_set as unordered_set

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reparam._tensors import log_mean_exp
+from reparam.bounds import tempered
 from reparam.bounds import tvo as thermodynamic_bound
 from reparam.surrogates.score_function import with_gradient_of
 
@@ -51,7 +52,7 @@ def tvo(
     bound = thermodynamic_bound(partition)
     betas, widths = bound.steps(log_weight)
     signal = log_weight.detach()
-    share = (betas * signal).softmax(1)  # [P, K, B]
+    share = tempered(betas, signal).softmax(1)  # [P, K, B]
     centred = signal - (share * signal).sum(1, keepdim=True)
     # the covariance's own estimate from K samples is too small by (K - 1) / K where the shares are equal
     correction = 1 / (1 - share.square().sum(1, keepdim=True)).clamp_min(1 / len(signal))

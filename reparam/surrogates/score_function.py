@@ -50,11 +50,7 @@ def advantage_over_others(signal: Float[Tensor, "K B"]) -> Float[Tensor, "K B"]:
         ValueError: fewer than two samples.
     """
     num_samples = signal.shape[0]
-    if num_samples < 2:
-        raise ValueError(
-            f"received {num_samples} sample; rloo and vimco need at least 2, as each is compared with the others. "
-            "Draw more samples, for example RLOO(num_samples=4)."
-        )
+    _at_least_two(num_samples)
     signal = signal.detach()
     return (signal - signal.mean(0)) * (num_samples / (num_samples - 1))
 
@@ -109,17 +105,26 @@ def vimco(
     """
     _same_shape(log_weight, log_q)
     choice("mean", mean, ("geometric", "arithmetic"))
-    signal, advantage = log_weight.detach(), advantage_over_others(log_weight)
-    num_samples = len(signal)
+    signal, num_samples = log_weight.detach(), len(log_weight)
+    _at_least_two(num_samples)
     itself = torch.eye(num_samples, dtype=torch.bool, device=signal.device).unsqueeze(-1)  # [k, j, 1]
     if mean == "geometric":
-        replaced = torch.where(itself, (signal - advantage).unsqueeze(1), signal)
+        mean_of_others = torch.where(itself, 0.0, signal).sum(1, keepdim=True) / (num_samples - 1)
+        replaced = torch.where(itself, mean_of_others, signal)
         without = log_mean_exp(replaced.transpose(0, 1))
     else:  # all K weights, one of them replaced by the mean of the rest, have the mean of the rest
         rest = torch.where(itself, -torch.inf, signal)
         without = rest.logsumexp(1) - math.log(num_samples - 1)
     bound = log_mean_exp(log_weight)
     return with_gradient_of(bound, ((bound.detach() - without) * log_q).sum(0) + bound)
+
+
+def _at_least_two(num_samples: int) -> None:
+    if num_samples < 2:
+        raise ValueError(
+            f"received {num_samples} sample; rloo and vimco need at least 2, as each is compared with the others. "
+            "Draw more samples, for example RLOO(num_samples=4)."
+        )
 
 
 def _same_shape(log_weight: Tensor, log_q: Tensor) -> None:
