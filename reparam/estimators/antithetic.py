@@ -8,26 +8,15 @@ import torch
 from torch import Tensor
 
 from reparam import surrogates
-from reparam.bounds import elbo
 from reparam.distributions.noise import logistic
 from reparam.draws import score
-from reparam.estimators.estimate import (
-    Estimate,
-    Objective,
-    Scheduled,
-    bound_name,
-    check_elbo,
-    check_samples,
-    fixed_samples,
-    signal_and_rest,
-)
+from reparam.estimators.estimate import Estimate, OfElbo, bound_name, fixed_samples, signal_and_rest
 from reparam.factors import Factors, factors_of
 from reparam.model import LatentVariableModel
-from reparam.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class ARM(Scheduled):
+class ARM(OfElbo):
     """Augment-REINFORCE-merge for Bernoulli latents; unbiased for the gradient of the ELBO. DisARM is never worse.
 
     Args:
@@ -41,19 +30,12 @@ class ARM(Scheduled):
         Yin, Zhou, ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks, 2018, arXiv 1807.11143.
     """
 
-    num_samples: int | Schedule = 1
-    bound: Objective = elbo
-
-    def __post_init__(self) -> None:
-        check_samples(self.num_samples)
-        check_elbo(self.bound, "ARM")
-
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         return _coins(self, model, x, averaged=False)
 
 
 @dataclass(frozen=True)
-class DisARM(Scheduled):
+class DisARM(OfElbo):
     """ARM with its noise averaged out (DisARM, U2G) for Bernoulli latents; unbiased for the gradient of the ELBO.
 
     Args:
@@ -68,19 +50,12 @@ class DisARM(Scheduled):
         2006.10680; Yin et al., 2020, arXiv 2006.06448 (U2G).
     """
 
-    num_samples: int | Schedule = 1
-    bound: Objective = elbo
-
-    def __post_init__(self) -> None:
-        check_samples(self.num_samples)
-        check_elbo(self.bound, "DisARM")
-
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         return _coins(self, model, x, averaged=True)
 
 
 @dataclass(frozen=True)
-class DisARMTree(Scheduled):
+class DisARMTree(OfElbo):
     """DisARM for Categorical latents, each a balanced tree of coins; unbiased for the gradient of the ELBO.
 
     C categories are the leaves of a tree with C - 1 coins, each of which chooses a side; all coins are thrown as
@@ -97,13 +72,6 @@ class DisARMTree(Scheduled):
         Dong, Mnih, Tucker, Coupled Gradient Estimators for Discrete Latent Variables, 2021, arXiv 2106.08056 (the tree
         of coins). There this family does better than ARSM (Yin, Yue, Zhou, 2019), which takes C (C - 1) / 2 draws.
     """
-
-    num_samples: int | Schedule = 1
-    bound: Objective = elbo
-
-    def __post_init__(self) -> None:
-        check_samples(self.num_samples)
-        check_elbo(self.bound, "DisARMTree")
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         posterior = model.posterior(x)

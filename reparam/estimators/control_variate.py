@@ -13,6 +13,7 @@ from reparam.draws import score
 from reparam.estimators.estimate import (
     Estimate,
     Objective,
+    OfElbo,
     Scheduled,
     bound_name,
     check_elbo,
@@ -30,7 +31,7 @@ _REMEDY = "Use Pathwise where the latent has an rsample, RLOO for any."
 
 
 @dataclass(frozen=True)
-class MuProp(Scheduled):
+class MuProp(OfElbo):
     """The score function less a first-order expansion of the likelihood at the mean of z, whose own gradient is known.
 
     Unbiased for the gradient of the ELBO. With K >= 2 samples what remains is also compared with the other samples'
@@ -49,11 +50,6 @@ class MuProp(Scheduled):
     """
 
     num_samples: int | Schedule = 2
-    bound: Objective = elbo
-
-    def __post_init__(self) -> None:
-        check_samples(self.num_samples)
-        check_elbo(self.bound, "MuProp")
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         posterior = model.posterior(x)

@@ -99,6 +99,18 @@ class Scheduled:
 _SCHEDULABLE = ("temperature", "num_samples", "bound")
 
 
+@dataclass(frozen=True)
+class OfElbo(Scheduled):
+    """The common part of estimators that draw K times and estimate the gradient of the ELBO or a penalised bound."""
+
+    num_samples: int | Schedule = 1
+    bound: Objective = elbo
+
+    def __post_init__(self) -> None:
+        check_samples(self.num_samples)
+        check_elbo(self.bound, type(self).__name__)
+
+
 def check_samples(num_samples: int | Schedule, *, least: int = 1, remedy: str = "") -> None:
     """Refuses a number of samples that is neither a whole number nor a schedule."""
     if not callable(num_samples):

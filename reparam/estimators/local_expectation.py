@@ -7,25 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reparam.bounds import elbo
 from reparam.draws import score
-from reparam.estimators.estimate import (
-    Estimate,
-    Objective,
-    Scheduled,
-    bound_name,
-    check_elbo,
-    check_samples,
-    fixed_samples,
-    signal_and_rest,
-)
+from reparam.estimators.estimate import Estimate, OfElbo, bound_name, fixed_samples, signal_and_rest
 from reparam.factors import factors_of
 from reparam.model import LatentVariableModel
-from reparam.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class LocalExpectation(Scheduled):
+class LocalExpectation(OfElbo):
     """`d/dq_d = sum over states c of grad q_d(c) E[f(z with z_d = c)]`: exact in each variable, sampled in the others.
 
     Unbiased for the gradient of the ELBO. Value and decoder gradient are averaged in the same way over each variable's
@@ -42,13 +31,6 @@ class LocalExpectation(Scheduled):
         Titsias, Lazaro-Gredilla, Local Expectation Gradients for Doubly Stochastic Variational Inference, 2015, arXiv
         1503.01494, section 3.
     """
-
-    num_samples: int | Schedule = 1
-    bound: Objective = elbo
-
-    def __post_init__(self) -> None:
-        check_samples(self.num_samples)
-        check_elbo(self.bound, "LocalExpectation")
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         posterior = model.posterior(x)

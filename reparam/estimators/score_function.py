@@ -18,6 +18,7 @@ from reparam.draws import draw
 from reparam.estimators.estimate import (
     Estimate,
     Objective,
+    OfElbo,
     Scheduled,
     bound_name,
     check_elbo,
@@ -32,7 +33,7 @@ from reparam.surrogates import advantage_over_others, reinforce, vimco
 
 
 @dataclass(frozen=True)
-class RLOO(Scheduled):
+class RLOO(OfElbo):
     """REINFORCE with the other samples' mean as baseline; unbiased for the gradient of the ELBO, for any latent.
 
     Args:
@@ -47,12 +48,11 @@ class RLOO(Scheduled):
     """
 
     num_samples: int | Schedule = 4
-    bound: Objective = elbo
 
     def __post_init__(self) -> None:
         remedy = "Each sample is compared with the mean of the others. Use RLOO(num_samples=4)."
         check_samples(self.num_samples, least=2, remedy=remedy)
-        check_elbo(self.bound, "RLOO")
+        super().__post_init__()
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         samples = draw(model, x, fixed_samples(self.num_samples))
@@ -91,6 +91,30 @@ class VIMCO(Scheduled):
         return Estimate.of(bound, bound_name(iwae, samples))
 
 
+class RunningAverage(nn.Module):
+    """An exponential average of batch means, kept with the estimator that owns it."""
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        if positive("decay", decay) >= 1:
+            raise ValueError(f"decay is {decay}; it must be below 1, such as 0.9.")
+        self.decay = decay
+        self.register_buffer("value", torch.zeros(()))
+        self.register_buffer("batches_seen", torch.zeros(()))
+
+    value: Tensor
+    batches_seen: Tensor
+
+    def follow(self, mean: Tensor) -> None:
+        """Moves on while training; the first batch sets it, and one that is not finite is passed over."""
+        if not (torch.is_grad_enabled() and self.training):
+            return
+        share = torch.where(self.batches_seen == 0, 1.0, 1 - self.decay).to(self.value)
+        finite = mean.isfinite()
+        self.value.lerp_(torch.where(finite, mean, 0.0).to(self.value), share * finite)
+        self.batches_seen.add_(finite)
+
+
 class REINFORCE(Scheduled, nn.Module):
     """The score function with no baseline, or with the running average of earlier batches; for any latent.
 
@@ -120,21 +144,16 @@ class REINFORCE(Scheduled, nn.Module):
         check_elbo(bound, "REINFORCE")
         self.num_samples = num_samples
         self.baseline = choice("baseline", baseline, ("none", "average"))
-        self.decay = _share("decay", decay)
         self.bound = bound
-        self.register_buffer("average", torch.zeros(()))
-        self.register_buffer("batches_seen", torch.zeros(()))
-
-    average: Tensor
-    batches_seen: Tensor
+        self.average = RunningAverage(decay)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         samples = draw(model, x, fixed_samples(self.num_samples))
         signal, rest = signal_and_rest(self.bound, samples)
-        baseline = self.average if self.baseline == "average" else 0.0
+        baseline = self.average.value if self.baseline == "average" else 0.0
         bound = reinforce(signal, samples.log_posterior, baseline) + rest
         if self.baseline == "average":
-            _follow(self, signal.detach().mean())
+            self.average.follow(signal.detach().mean())
         return Estimate.of(bound, bound_name(self.bound, samples))
 
     def extra_repr(self) -> str:
@@ -169,38 +188,17 @@ class NVIL(Scheduled, nn.Module):
         check_elbo(bound, "NVIL")
         self.network = network
         self.num_samples = num_samples
-        self.decay = _share("decay", decay)
         self.bound = bound
-        self.register_buffer("average", torch.zeros(()))
-        self.register_buffer("batches_seen", torch.zeros(()))
-
-    average: Tensor
-    batches_seen: Tensor
+        self.average = RunningAverage(decay)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         samples = draw(model, x, fixed_samples(self.num_samples))
         signal, rest = signal_and_rest(self.bound, samples)
-        baseline = self.average + one_number_each(self.network, x, "x").reshape(-1)
+        baseline = self.average.value + one_number_each(self.network, x, "x").reshape(-1)
         bound = reinforce(signal, samples.log_posterior, baseline) + rest
         control_loss = (signal.detach() - baseline).square().mean()
-        _follow(self, signal.detach().mean())
+        self.average.follow(signal.detach().mean())
         return Estimate.of(bound, bound_name(self.bound, samples), control_loss)
 
     def extra_repr(self) -> str:
         return f"num_samples={self.num_samples}"
-
-
-def _share(name: str, value: float) -> float:
-    if positive(name, value) >= 1:
-        raise ValueError(f"{name} is {value}; it must be below 1, such as 0.9.")
-    return value
-
-
-def _follow(estimator: REINFORCE | NVIL, mean: Tensor) -> None:
-    """Moves the running average while training; the first batch sets it, and one that is not finite is passed over."""
-    if not (torch.is_grad_enabled() and estimator.training):
-        return
-    share = torch.where(estimator.batches_seen == 0, 1.0, 1 - estimator.decay).to(estimator.average)
-    finite = mean.isfinite()
-    estimator.average.lerp_(torch.where(finite, mean, 0.0).to(estimator.average), share * finite)
-    estimator.batches_seen.add_(finite)

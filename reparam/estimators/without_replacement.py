@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reparam._checks import whole
-from reparam.bounds import elbo
 from reparam.distributions import log_outside_subsets, sample_without_replacement
 from reparam.draws import score
-from reparam.estimators.estimate import Estimate, Objective, Scheduled, bound_name, check_elbo, signal_and_rest
+from reparam.estimators.estimate import Estimate, OfElbo, bound_name, signal_and_rest
 from reparam.factors import factors_of
 from reparam.model import LatentVariableModel
 from reparam.surrogates import unordered_set
@@ -18,7 +17,7 @@ from reparam.surrogates.without_replacement import MAX_SET
 
 
 @dataclass(frozen=True)
-class UnorderedSet(Scheduled):
+class UnorderedSet(OfElbo):
     """REINFORCE on K distinct joint states, drawn without replacement; unbiased for the gradient of the ELBO.
 
     Better than RLOO where the posterior is peaked, so that RLOO's samples are often equal; the same where all samples
@@ -38,7 +37,6 @@ class UnorderedSet(Scheduled):
     """
 
     num_samples: int = 4
-    bound: Objective = elbo
 
     def __post_init__(self) -> None:
         whole("num_samples", self.num_samples, least=2, remedy="Use UnorderedSet(num_samples=4).")
@@ -47,7 +45,7 @@ class UnorderedSet(Scheduled):
                 f"num_samples is {self.num_samples}; it must be at most {MAX_SET}, since all subsets are gone through. "
                 "Use RLOO for more."
             )
-        check_elbo(self.bound, "UnorderedSet")
+        super().__post_init__()
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         posterior = model.posterior(x)
