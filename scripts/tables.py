@@ -20,12 +20,13 @@ def results(name: str) -> Any:
 
 
 def spread(values: list[float], digits: int = 2) -> str:
-    """Mean, and lowest to highest."""
+    """Mean, and lowest to highest; with the number of seeds where it is not three."""
     if not values:
         return ""
     if len(values) == 1:
         return f"{values[0]:.{digits}f} (1 seed)"
-    return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    seeds = "" if len(values) == 3 else f"{len(values)} seeds, "
+    return f"{statistics.mean(values):.{digits}f} ({seeds}{min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

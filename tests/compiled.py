@@ -47,10 +47,15 @@ def main() -> None:
         (rp.Categorical(2, 3), rp.Relaxed(0.5, kl="relaxed")),
         (rp.Categorical(2, 3), rp.RLOO(3)),
         (rp.Bernoulli(3), rp.Enumerate()),
+        (rp.Bernoulli(3), rp.VIMCO(3)),
+        (rp.Bernoulli(3), rp.DisARM()),
+        (rp.Categorical(2, 3), rp.GumbelRao(0.5)),
+        (rp.Categorical(2, 3), rp.ReinMax()),
     ):
         model = rp.VAE(latent, rp.Bernoulli(6), rp.mlp(6, [4], latent.num_params), rp.mlp(latent.num_features, [4], 6))
         x = torch.rand(5, 6)
         estimator(model, x)  # torch finds the closed form of a KL at its first use, which cannot be traced
+        torch.compiler.reset()  # one function is compiled anew for each pair, more often than dynamo expects
         loss = compiled(lambda x, m=model, e=estimator: e(m, x).loss)(x)
         loss.backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
