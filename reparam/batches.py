@@ -63,6 +63,11 @@ class Fits:
         support: Any = self.likelihood.support
         self.support = None if support is None or constraints.is_dependent(support) else support
 
+    @property
+    def support_is_bits(self) -> bool:
+        """Whether the likelihood is one of bits alone."""
+        return unwrap(self.likelihood)[0].support is constraints.boolean
+
     def contains(self, examples: Data) -> bool:
         """Whether the least and the largest value already show that all are inside: so where any interval is."""
         support = unwrap(self.likelihood)[0].support
@@ -81,6 +86,13 @@ class Fits:
             offender = int(outside.nonzero()[0])
             low, high = x[offender].min().item(), x[offender].max().item()
             base = unwrap(self.likelihood)[0]
+            if self.support_is_bits and low >= 0 and high <= 1:
+                raise ValueError(
+                    f"example {start + offender} has grey values, from {low:g} to {high:g}, and the likelihood "
+                    f"{type(base).__name__} takes 0 and 1 only. For grey pixels build it by rp.Bernoulli(...)."
+                    "likelihood(params) or rp.distributions.Bernoulli(logits, means=True); for bits take "
+                    'rp.mnist("dynamic").'
+                )
             raise ValueError(
                 f"example {start + offender} has values from {low:g} to {high:g}, outside the support of the "
                 f"likelihood {type(base).__name__} ({base.support}). Rescale the data, or choose an observation family "

@@ -138,12 +138,18 @@ class PenalisedBound(ABC):
         return log_likelihood.mean(0) - self.penalty(kl)
 
 
+def _not_negative(name: str, value: float) -> float:
+    if number(name, value) < 0:
+        raise ValueError(f"{name} is {value}; it must be at least 0. 1 is the ELBO.")
+    return value
+
+
 @dataclass(frozen=True)
 class beta_elbo(PenalisedBound):
     """`E[log p(x|z)] - beta KL(q || p)`: the ELBO only at beta = 1, a lower bound of log p(x) only from there on.
 
     Args:
-        beta: above 0, or a schedule of it (warm-up: `linear(0.01, 1.0, 10_000)`).
+        beta: at least 0, or a schedule of it (warm-up: `linear(0.0, 1.0, 10_000)`).
 
     Reference:
         Higgins et al., beta-VAE, ICLR 2017; Bowman et al., 2015, arXiv 1511.06349, section 3.1 (annealing).
@@ -153,7 +159,7 @@ class beta_elbo(PenalisedBound):
 
     def __post_init__(self) -> None:
         if not callable(self.beta):
-            positive("beta", self.beta, remedy="1 is the ELBO.")
+            _not_negative("beta", self.beta)
 
     def penalty(self, kl: Float[Tensor, "B D"]) -> Float[Tensor, "B"]:
         if callable(self.beta):
@@ -161,7 +167,7 @@ class beta_elbo(PenalisedBound):
         return self.beta * kl.sum(1)
 
     def at(self, step: int) -> beta_elbo:
-        return replace(self, beta=positive(f"beta at step {step}", value_at(self.beta, step)))
+        return replace(self, beta=_not_negative(f"beta at step {step}", value_at(self.beta, step)))
 
     def __str__(self) -> str:
         return f"beta_elbo_{self.beta:g}" if not callable(self.beta) else "beta_elbo"

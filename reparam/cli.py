@@ -39,8 +39,20 @@ def lab(
         figure: Picture of bias against variance to write; needs matplotlib.
         seed: Of the weights, the order of the images and the noise.
     """
+    from rich.console import Console
+
     import reparam as rp
+    from reparam.catalogue import ENTRIES
     from reparam.laboratory.embedded import embedded_model
+    from reparam.laboratory.report import check_figure
+
+    if repeats < 20:
+        raise ValueError(f"repeats is {repeats}; it must be at least 20.")
+    if only and not any(_matches(entry.name, only) for entry in ENTRIES):
+        names = ", ".join(dict.fromkeys(entry.name for entry in ENTRIES))
+        raise ValueError(f"no estimator's name contains {' or '.join(only)}. There are: {names}.")
+    if figure is not None:
+        check_figure(figure)
 
     for path in (csv, figure):
         if path is not None and path.exists():
@@ -49,16 +61,23 @@ def lab(
             )
     model, x = embedded_model(latent, steps=steps, examples=examples, seed=seed)
     chosen = rp.estimators_for(model, x, max_states=256)
-    if only:
-        chosen = {name: each for name, each in chosen.items() if any(part_of in name for part_of in only)}
-        if not chosen:
-            names = ", ".join(rp.estimators_for(model, x))
-            raise ValueError(f"no estimator's name contains {' or '.join(only)}. There are: {names}.")
+    chosen = {name: each for name, each in chosen.items() if not only or _matches(name, only)}
+    if not chosen:
+        raise ValueError(f"none of those takes a {latent} latent. Without --only all that do are measured.")
     found = rp.lab(model, x, chosen, repeats=repeats, part=part, seed=seed)
-    print(found)
+    if sys.stdout.isatty():
+        console = Console()
+        console.print(found.table(console.width))
+        print(found.notes())
+    else:
+        print(found)
     for path, write in ((csv, found.to_csv), (figure, found.figure)):
         if path is not None:
             print(f"wrote {write(path)}")
+
+
+def _matches(name: str, parts: tuple[str, ...]) -> bool:
+    return any(part.lower() in name.lower() for part in parts)
 
 
 @app.command(name="version")

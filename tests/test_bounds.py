@@ -152,7 +152,7 @@ REFUSED = [
     (lambda: rp.tvo((0.1, 0.5)), ValueError, r"partition is \(0.1, 0.5\); it must begin with 0 and rise to below 1"),
     (lambda: rp.tvo((0.0, 1.0)), ValueError, "rise to below 1"),
     (lambda: rp.tvo((0.0, 0.5, 0.2)), ValueError, "rise to below 1"),
-    (lambda: rp.beta_elbo(0.0), ValueError, "beta is 0.0; it must be finite and above 0. 1 is the ELBO"),
+    (lambda: rp.beta_elbo(-0.5), ValueError, "beta is -0.5; it must be at least 0. 1 is the ELBO"),
     (lambda: rp.beta_elbo(lambda s: -1.0).at(5), ValueError, "beta at step 5 is -1.0"),
     (lambda: rp.beta_elbo(lambda s: 1.0).penalty(torch.ones(2, 2)), ValueError, "beta is a schedule. Fix it first"),
     (lambda: rp.free_bits(-1.0), ValueError, "nats is -1.0; it must be finite and above 0"),

@@ -23,7 +23,7 @@ def test_lab_measures_and_advises(latent, monkeypatch, capsys, tmp_path):
     assert "elbo: use RLOO" in printed
     assert f"wrote {tmp_path / 'lab.png'}" in printed
     names = {row["name"] for row in csv.DictReader((tmp_path / "lab.csv").read_text().splitlines())}
-    assert names == {"RLOO()", "RLOO(num_samples=2)", "RLOO(num_samples=8)"}
+    assert names == {"RLOO(num_samples=4)", "RLOO(num_samples=2)", "RLOO(num_samples=8)"}
 
 
 @pytest.mark.parametrize(

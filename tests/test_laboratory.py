@@ -78,7 +78,7 @@ def test_it_says_what_cannot_be_told_apart_and_numbers_equal_names():
     found = rp.lab(model, x, [rp.RLOO(3), rp.RLOO(3), rp.REBAR(temperature=0.1)], repeats=200)
     names = {f.name for f in found.findings}
     assert names == {"RLOO(num_samples=3)", "RLOO(num_samples=3) #2", "REBAR(temperature=0.1)"}
-    assert re.search(r"use RLOO\(num_samples=3\)( #2)? or .*cannot tell apart", found.advice())
+    assert re.search(r"RLOO\(num_samples=3\)( #2)?, .*cannot be told apart from it|use RLOO.*RLOO.* cannot be told apart", found.advice())
 
 
 class Broken(Known):
@@ -145,7 +145,7 @@ def test_it_counts_decodings_and_says_which_to_use():
     advice = found.advice()
     assert "elbo: Enumerate() is exact, in" in advice
     best = next(f for f in found.findings if f.name != "Enumerate()")
-    assert f"of those that sample, use {best.name}" in advice
+    assert f"of those that sample use {best.name}" in advice
     ranked = [f.mse for f in found.findings if f.bound == "elbo"]
     assert ranked == sorted(ranked)
     text = str(found)
@@ -244,7 +244,11 @@ REFUSED = [
     ({"part": "encoder"}, ValueError, "part is 'encoder'; it must be one of 'all', 'posterior', 'generative'"),
     ({"estimators": []}, ValueError, "estimators is empty"),
     ({"estimators": [rp.RLOO]}, TypeError, "it must be an estimator such as"),
-    ({"estimators": [rp.DisARM()], "model": "categorical"}, ValueError, "no estimator takes this model: .*DisARMTree"),
+    (
+        {"estimators": [rp.DisARM()], "model": "categorical"},
+        ValueError,
+        r"none of DisARM\(\) takes this model: .*DisARMTree",
+    ),
     ({"x": torch.rand(5, 7)}, ValueError, r"x has shape \(1, 7\)"),
     ({"x": torch.rand(5, 6) + 1}, ValueError, "outside the support"),
     ({"model": "relaxed"}, TypeError, "relaxed"),

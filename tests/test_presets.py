@@ -16,14 +16,19 @@ def test_a_preset_builds_and_trains(name):
     preset, data = rp.presets[name], rp.Data(rp.mnist("grey").train.values[:256], "grey")
     model = preset.build(data)
     before = rp.evaluate(model, data, num_samples=2).elbo.value
-    epochs = dataclasses.replace(preset, epochs=3, lr=lambda step: 3e-3).fit(model, data)
+    epochs = dataclasses.replace(preset, epochs=3).fit(model, data)
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
     assert rp.evaluate(model, data, num_samples=2).elbo.value > before
-    assert preset.lr(0) < preset.lr(500)
-    assert preset.lr(preset.epochs * STEPS) == pytest.approx(0, abs=1e-12)
-    last = preset.estimator.at(preset.epochs * STEPS - 1)
-    if isinstance(last, rp.Relaxed):
-        assert last.temperature < 0.11
+    num_steps = preset.epochs * STEPS
+    lr, estimator = preset.lr(num_steps), preset.estimator(num_steps)
+    assert lr(499) == pytest.approx(preset.peak_lr)
+    assert lr(num_steps) == pytest.approx(0, abs=1e-12)
+    switch = round(preset.relaxed_share * num_steps)
+    for step in (0, switch - 1, switch, num_steps - 1):
+        now = estimator.at(max(step, 0))
+        assert isinstance(now, rp.Relaxed if step < switch else rp.RLOO) or not 0 <= step < num_steps
+        if isinstance(now, rp.Relaxed):
+            assert now.temperature == pytest.approx(preset.end_temperature ** (step / num_steps))
 
 
 def test_a_decoder_starts_at_the_datas_mean():

@@ -15,7 +15,7 @@ from reparam.factors import Factors, factors_of
 from reparam.model import LatentVariableModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ARM(OfElbo):
     """Augment-REINFORCE-merge for Bernoulli latents; unbiased for the gradient of the ELBO. DisARM is never worse.
 
@@ -34,7 +34,7 @@ class ARM(OfElbo):
         return _coins(self, model, x, averaged=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DisARM(OfElbo):
     """ARM with its noise averaged out (DisARM, U2G) for Bernoulli latents; unbiased for the gradient of the ELBO.
 
@@ -54,7 +54,7 @@ class DisARM(OfElbo):
         return _coins(self, model, x, averaged=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DisARMTree(OfElbo):
     """DisARM for Categorical latents, each a balanced tree of coins; unbiased for the gradient of the ELBO.
 

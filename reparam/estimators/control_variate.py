@@ -30,9 +30,9 @@ from reparam.surrogates import advantage_over_others
 _REMEDY = "Use Pathwise where the latent has an rsample, RLOO for any."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MuProp(OfElbo):
-    """The score function less a first-order expansion of the likelihood at the mean of z, whose own gradient is known.
+    """The score function less a first-order Taylor expansion of log p(x|z) at z's mean, whose own gradient is known.
 
     Unbiased for the gradient of the ELBO. With K >= 2 samples what remains is also compared with the other samples'
     mean, in place of the paper's learned baselines.
@@ -85,9 +85,9 @@ class MuProp(OfElbo):
 class REBAR(Scheduled, nn.Module):
     """The score function less the likelihood at a relaxed z, corrected by its reparameterised gradient.
 
-    Unbiased for the gradient of the ELBO at any temperature and strength of the control variate; both are parameters
-    of the estimator, learned by `control_loss`, the squared length of the gradient with respect to the logits: as its
-    mean does not depend on them, that is its variance.
+    Unbiased for the gradient of the ELBO at any temperature of the relaxed z and any strength, the factor by which the
+    control variate is multiplied. Both are parameters of the estimator, learned by `control_loss`, the squared length
+    of the gradient with respect to the logits: as its mean does not depend on them, that is its variance.
 
     Args:
         num_samples: K hard draws for each example, or a schedule. For each the decoder also sees two relaxed ones.
@@ -119,10 +119,8 @@ class REBAR(Scheduled, nn.Module):
         self.log_temperature, self.strength = _parameters(temperature, strength)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        """The estimate for a batch x, `[B, *event]`."""
         return _with_control_variate(self, model, x, None)
-
-    def extra_repr(self) -> str:
-        return f"num_samples={self.num_samples}"
 
 
 class RELAX(Scheduled, nn.Module):
@@ -166,10 +164,8 @@ class RELAX(Scheduled, nn.Module):
         self.log_temperature, self.strength = _parameters(temperature, strength)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        """The estimate for a batch x, `[B, *event]`."""
         return _with_control_variate(self, model, x, self.network)
-
-    def extra_repr(self) -> str:
-        return f"num_samples={self.num_samples}"
 
 
 def _check(estimator: REBAR | RELAX, num_samples: int | Schedule, bound: Objective) -> None:

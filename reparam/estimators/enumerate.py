@@ -15,7 +15,7 @@ from reparam.estimators.estimate import Estimate, Objective, Scheduled, bound_na
 from reparam.model import LatentVariableModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Enumerate(Scheduled):
     """`ELBO = sum over z of q(z|x) log (p(x, z) / q(z|x))`, without sampling: exact value, exact gradient.
 

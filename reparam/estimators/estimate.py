@@ -30,9 +30,11 @@ class Estimate:
         loss: a scalar to call `backward` on; its gradient is the estimator.
         bound: nats per example, `[B]`, without a gradient.
         name: what `bound` is a bound of: "elbo" and "iwae_5" of log p(x) under the exact model, "relaxed_elbo" of the
-            relaxed model; "surrogate" is a bound of no model, "beta_elbo_4" and "free_bits_0.5" are what they say.
+            relaxed model; "surrogate" is a bound of no model, "beta_elbo_4" and "free_bits_0.5" are what they say. A
+            number at the end of the name of a bound of weights is that of its samples: "renyi_0.5_8", "tvo_3_8".
         control_loss: a scalar for the estimator's own parameters, if it has any: call
-            `control_loss.backward(inputs=list(estimator.parameters()))`, as `fit` does. It leaves the model alone.
+            `control_loss.backward(inputs=list(estimator.parameters()))`, as `fit` does, before the model's optimiser
+            takes its step. It leaves the model alone; never add it to `loss`.
     """
 
     loss: Float[Tensor, ""]
@@ -85,21 +87,24 @@ class Scheduled:
         return fixed
 
     def __str__(self) -> str:
-        """The name, and the arguments that are not the default's: "RLOO(num_samples=8)"."""
+        """The name, with the temperature, the number of samples if it need not be 1, and what is not the default."""
         parameters = inspect.signature(type(self).__init__).parameters.values()
         given = [(p.name, getattr(self, p.name, p.default), p.default) for p in parameters if p.name != "self"]
         shown = [
             f"{name}={name_of(value) if callable(value) else repr(value)}"
             for name, value, default in given
-            if value != default and not isinstance(value, nn.Module | Tensor)
+            if not isinstance(value, nn.Module | Tensor)
+            and (value != default or name == "temperature" or (name == "num_samples" and default != 1))
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    __repr__ = __str__
 
 
 _SCHEDULABLE = ("temperature", "num_samples", "bound")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OfElbo(Scheduled):
     """The common part of estimators that draw K times and estimate the gradient of the ELBO or a penalised bound."""
 
@@ -140,7 +145,9 @@ def fixed_temperature(temperature: float | Schedule) -> float:
 def check_bound(bound: object) -> None:
     """Refuses what cannot be called on log-weights."""
     if not callable(bound) or isinstance(bound, type):
-        raise TypeError(f"bound is {bound!r}; it must be a function of log-weights [K, B], such as rp.elbo or rp.iwae.")
+        raise TypeError(
+            f"bound is {bound!r}; it must be a function of log-weights [K, B], such as rp.elbo, rp.iwae, rp.renyi(0.5)."
+        )
 
 
 def check_elbo(bound: object, estimator: str) -> None:

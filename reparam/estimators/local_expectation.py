@@ -13,12 +13,13 @@ from reparam.factors import factors_of
 from reparam.model import LatentVariableModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LocalExpectation(OfElbo):
-    """`d/dq_d = sum over states c of grad q_d(c) E[f(z with z_d = c)]`: exact in each variable, sampled in the others.
+    """Each variable's own states are summed out exactly, the other variables sampled.
 
-    Unbiased for the gradient of the ELBO. Value and decoder gradient are averaged in the same way over each variable's
-    states. Every neighbour of a sample is decoded: 1 + D (C - 1) of them for D variables of C states.
+    The gradient for variable d is `sum over states c of grad q_d(c) f(z with z_d = c)`, f the log-weight. Unbiased for
+    the gradient of the ELBO. Value and decoder gradient are averaged in the same way over each variable's states. Every
+    neighbour of a sample is decoded: 1 + D (C - 1) of them for D variables of C states.
 
     Args:
         num_samples: K hard draws for each example, or a schedule.

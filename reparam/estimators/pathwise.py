@@ -27,7 +27,7 @@ from reparam.schedules import Schedule
 from reparam.surrogates import with_gradient_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pathwise(Scheduled):
     """The gradient through a reparameterised sample; unbiased for the gradient of its bound.
 

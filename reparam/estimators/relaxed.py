@@ -29,7 +29,7 @@ from reparam.relaxation import exact_distribution, relax
 from reparam.schedules import Schedule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Relaxed(Scheduled):
     """Gumbel-softmax / Concrete: train a discrete model through its relaxation. Biased for the exact model's gradient.
 

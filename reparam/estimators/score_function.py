@@ -32,7 +32,7 @@ from reparam.schedules import Schedule
 from reparam.surrogates import advantage_over_others, reinforce, vimco
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RLOO(OfElbo):
     """REINFORCE with the other samples' mean as baseline; unbiased for the gradient of the ELBO, for any latent.
 
@@ -62,7 +62,7 @@ class RLOO(OfElbo):
         return Estimate.of(bound, bound_name(self.bound, samples))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VIMCO(Scheduled):
     """The importance-weighted bound by score functions; unbiased for the gradient of "iwae_K", for any latent.
 
@@ -148,6 +148,7 @@ class REINFORCE(Scheduled, nn.Module):
         self.average = RunningAverage(decay)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        """The estimate for a batch x, `[B, *event]`."""
         samples = draw(model, x, fixed_samples(self.num_samples))
         signal, rest = signal_and_rest(self.bound, samples)
         baseline = self.average.value if self.baseline == "average" else 0.0
@@ -156,14 +157,12 @@ class REINFORCE(Scheduled, nn.Module):
             self.average.follow(signal.detach().mean())
         return Estimate.of(bound, bound_name(self.bound, samples))
 
-    def extra_repr(self) -> str:
-        return f"num_samples={self.num_samples}, baseline={self.baseline!r}"
-
 
 class NVIL(Scheduled, nn.Module):
     """The score function with a learned baseline b(x) on top of the running average; for any latent. Unbiased.
 
-    The network is fitted by `control_loss`, the mean squared difference of signal and baseline. (The original also
+    The network learns to predict the signal, the log-weight log p(x, z) - log q(z|x) of a sample, from x alone; its
+    `control_loss` is the mean squared difference of the two. (The original also
     divides the signal by a running standard deviation; that changes the length of the gradient, so it is left out.)
 
     Args:
@@ -192,6 +191,7 @@ class NVIL(Scheduled, nn.Module):
         self.average = RunningAverage(decay)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
+        """The estimate for a batch x, `[B, *event]`."""
         samples = draw(model, x, fixed_samples(self.num_samples))
         signal, rest = signal_and_rest(self.bound, samples)
         baseline = self.average.value + one_number_each(self.network, x, "x").reshape(-1)
@@ -199,6 +199,3 @@ class NVIL(Scheduled, nn.Module):
         control_loss = (signal.detach() - baseline).square().mean()
         self.average.follow(signal.detach().mean())
         return Estimate.of(bound, bound_name(self.bound, samples), control_loss)
-
-    def extra_repr(self) -> str:
-        return f"num_samples={self.num_samples}"

@@ -14,7 +14,8 @@ from reparam.model import LatentVariableModel
 class Stages(nn.Module):
     """Different estimators in different parts of a training: `Stages((0, Relaxed(0.5)), (5000, RLOO(8)))`.
 
-    A schedule inside a stage sees the step of the whole training, counted from 0.
+    A schedule inside a stage sees the step of the whole training, counted from 0. The `state_dict` holds what the
+    stages with parameters of their own have learned.
 
     Args:
         stages: pairs of first step and estimator, in order; the first begins at 0.
@@ -26,6 +27,11 @@ class Stages(nn.Module):
 
     def __init__(self, *stages: tuple[int, Estimator]) -> None:
         super().__init__()
+        if not all(isinstance(stage, tuple) and len(stage) == 2 for stage in stages):
+            raise TypeError(
+                f"stages are {stages}; each must be a first step and an estimator: "
+                "Stages((0, Relaxed(0.5)), (5000, RLOO(8)))."
+            )
         self.starts = [whole("the first step of a stage", start, least=0) for start, _ in stages]
         if not self.starts or self.starts[0] != 0 or any(a >= b for a, b in pairwise(self.starts)):
             raise ValueError(
@@ -41,6 +47,8 @@ class Stages(nn.Module):
     def __str__(self) -> str:
         pairs = zip(self.starts, self.estimators, strict=True)
         return f"Stages({', '.join(f'({start}, {each})' for start, each in pairs)})"
+
+    __repr__ = __str__
 
     def at(self, step: int) -> Estimator:
         """The estimator of this step, its schedules fixed."""

@@ -56,7 +56,7 @@ class _StraightThrough(ABC, Scheduled):
         """Hard z, `[K, B, *event]`, with a gradient."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StraightThrough(_StraightThrough):
     """A hard sample whose gradient is taken as that of its mean, `softmax(logits / temperature)`. Biased.
 
@@ -97,7 +97,7 @@ class StraightThrough(_StraightThrough):
         return factors.harden(at_forward.perturbed(num_samples)) + (soft - soft.detach())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GumbelRao(_StraightThrough):
     """Straight-through Gumbel-softmax with its noise averaged out given the hard sample. Biased, like that.
 
@@ -137,7 +137,7 @@ class GumbelRao(_StraightThrough):
         return z + (soft - soft.detach())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReinMax(_StraightThrough):
     """Straight-through of second order (Heun's method). Biased; exact where the objective is quadratic in z.
 

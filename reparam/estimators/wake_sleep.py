@@ -17,7 +17,7 @@ from reparam.schedules import Schedule
 from reparam.surrogates import wake, with_gradient_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WakeSleep(Scheduled):
     """The wake-sleep algorithm, for any latent: the decoder explains the data, the encoder the decoder's dreams.
 
@@ -36,7 +36,7 @@ class WakeSleep(Scheduled):
         return Estimate.of(with_gradient_of(value, explained.mean(0) + dreamt), bound_name(elbo, samples))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RWS(Scheduled):
     """Reweighted wake-sleep, for any latent: the generative parameters follow "iwae_K" without bias.
 

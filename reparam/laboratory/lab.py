@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reparam._checks import choice, positive, whole
 from reparam.batches import Fits
 from reparam.catalogue import estimators_for
-from reparam.data import as_batch
+from reparam.data import Data, as_batch
 from reparam.estimators import Estimator
 from reparam.inspection import check_exact, check_model, device_and_dtype, modes_kept, modules_of, own_random_numbers
 from reparam.laboratory.meter import NUM_BLOCKS, Counted, Meter, warmed_up
@@ -47,7 +47,7 @@ def lab(
         model: the exact model, trained or not: the answer depends on it.
         x: a batch, `[B, *event]`; a few dozen examples will do.
         estimators: by name, or a list of them; every one of the library that takes the latent, if not given.
-        repeats: gradients drawn of each, at least 20.
+        repeats: gradients drawn of each, at least 20, rounded down to tens.
         part: whose parameters: those that q(z|x) depends on, all others, or both.
         warm_up: steps for which baselines and control variates are fitted to the batch beforehand.
         reference_repeats: gradients in the long average.
@@ -75,7 +75,12 @@ def lab(
     positive("control_lr", control_lr)
     choice("part", part, ("all", "posterior", "generative"))
     check_model(model)
+    given: object = x
+    if isinstance(given, Data):
+        raise TypeError("x is Data; the laboratory takes one batch of it, such as data.test[:32].")
     x = as_batch(x, *device_and_dtype(model))
+    if len(x) == 0:
+        raise ValueError("x holds no example; a few dozen will do: data.test[:32].")
     repeats, reference_repeats = (n - n % NUM_BLOCKS for n in (repeats, reference_repeats))
     with torch.enable_grad(), modes_kept(model), own_random_numbers(x.device, seed):
         for module in modules_of(model):
@@ -98,9 +103,10 @@ def lab(
         for meter in progress([meter for _ in range(repeats) for _, meter, _ in compared], "measuring"):
             meter.draw()
     if not compared:
-        raise ValueError(f"no estimator takes this model: {refused}")
-    slowest = max(meter.seconds for _, meter, _ in compared)
-    findings = sorted((_finding(*each, slowest) for each in compared), key=_rank)
+        reasons = "; ".join(dict.fromkeys(refused.values()))
+        raise ValueError(f"none of {', '.join(refused)} takes this model: {reasons}")
+    most = (max(meter.seconds for _, meter, _ in compared), max(meter.decodings for _, meter, _ in compared))
+    findings = sorted((_finding(*each, most) for each in compared), key=_rank)
     return Lab(tuple(findings), repeats, part, " and ".join(sorted(references.how)) or "no reference", refused)
 
 
@@ -122,13 +128,17 @@ def parameters_of(model: LatentVariableModel, x: Tensor, part: str) -> list[nn.P
 
 
 def _named(estimators: Mapping[str, Estimator] | Iterable[Estimator]) -> dict[str, Estimator]:
+    if isinstance(estimators, str | Estimator) or not isinstance(estimators, Iterable):
+        raise TypeError(
+            f"estimators is {estimators!r}; it must be a list of estimators or a dict by name: [rp.RLOO(4)]."
+        )
     named = dict(estimators) if isinstance(estimators, Mapping) else {}
     for each in () if isinstance(estimators, Mapping) else estimators:
         same = sum(name == str(each) or name.startswith(f"{each} #") for name in named)
         named[f"{each} #{same + 1}" if same else str(each)] = each
-    for name, estimator in named.items():
+    for estimator in named.values():
         if isinstance(estimator, type) or not isinstance(estimator, Estimator):
-            raise TypeError(f"{name} is {estimator!r}; it must be an estimator such as rp.RLOO(4).")
+            raise TypeError(f"estimators hold {estimator!r}; it must be an estimator such as rp.RLOO(4).")
     if not named:
         raise ValueError("estimators is empty; there is nothing to measure.")
     return named
@@ -138,7 +148,7 @@ def _rank(finding: Finding) -> tuple[str, bool, float]:
     return finding.bound, math.isnan(finding.mse), finding.mse
 
 
-def _finding(name: str, meter: Meter, reference: Reference, slowest: float) -> Finding:
+def _finding(name: str, meter: Meter, reference: Reference, most: tuple[float, float]) -> Finding:
     nan, cost = math.nan, (meter.seconds, meter.decodings)
     nothing = Finding(name, reference.bound, nan, nan, nan, nan, nan, nan, *cost, broken=meter.broken)
     if meter.broken:
@@ -155,7 +165,8 @@ def _finding(name: str, meter: Meter, reference: Reference, slowest: float) -> F
     # where nothing is seen, the square root of the error is what could be hidden
     bias_error = min(error / (2 * bias), math.sqrt(error)) if bias > 0 else math.sqrt(error)
     seen = squared > VISIBLE * error
-    share = meter.seconds / slowest
+    share, share_decodings = meter.seconds / most[0], meter.decodings / most[1]
+    seen_square = squared if seen else 0.0
     return Finding(
         name,
         reference.bound,
@@ -165,7 +176,8 @@ def _finding(name: str, meter: Meter, reference: Reference, slowest: float) -> F
         variance_error=total_error / unit**2,
         cosine=meter.cosine,
         signal_to_noise=ratio,
-        mse=((squared if seen else 0.0) + total * share) / unit**2,
+        mse=(seen_square + total * share) / unit**2,
+        mse_decodings=(seen_square + total * share_decodings) / unit**2,
         mse_error=math.hypot(error if seen else 0.0, total_error * share) / unit**2,
         heaviest=meter.heaviest,
         biased=seen,

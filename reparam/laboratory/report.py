@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from reparam.estimators import Estimator
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,6 +38,7 @@ class Finding:
         mse: mean squared error at equal time: bias squared, if it was seen, plus the variance of the mean of as many g
             as fit into the time of the slowest estimator.
         mse_error: its standard error.
+        mse_decodings: the same at an equal number of decodings, that of the estimator with most.
         heaviest: the share of the one g that adds most to the variance. Where it is large, rare draws rule, and no
             figure of this estimator can be trusted before there are more repeats.
         biased: whether a bias was seen: its square is more than three standard errors of that.
@@ -53,12 +57,13 @@ class Finding:
     decodings: float
     mse: float = math.nan
     mse_error: float = math.nan
+    mse_decodings: float = math.nan
     heaviest: float = 0.0
     biased: bool = False
     broken: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lab:
     """The laboratory's result; `print(lab)` is the table and the advice.
 
@@ -76,30 +81,29 @@ class Lab:
     reference: str
     refused: dict[str, str]
 
-    def __getitem__(self, name: str) -> Finding:
-        """The finding of one estimator, by its name."""
+    def __getitem__(self, which: str | Estimator) -> Finding:
+        """The finding of one estimator, by its name or by itself."""
         for finding in self.findings:
-            if finding.name == name:
+            if finding.name == str(which):
                 return finding
-        raise KeyError(f"{name!r} was not measured; there are {', '.join(f.name for f in self.findings)}.")
+        raise KeyError(f"{str(which)!r} was not measured; there are {', '.join(f.name for f in self.findings)}.")
 
-    def table(self) -> Table:
-        """For a rich console."""
+    def table(self, width: int = 160) -> Table:
+        """For a rich console; a narrow one gets fewer columns."""
         from rich.markup import escape
         from rich.table import Table
 
         title = f"Gradient of {self.part} parameters, {self.repeats} draws, relative to {self.reference}"
-        table = Table(title=title, title_justify="left")
-        table.add_column("estimator", no_wrap=True)
-        heads = ("bound", "bias", "+/-", "variance", "cosine", "signal/noise", "ms", "decodings", "error at equal time")
-        for head in heads:
+        table = Table(title=title, title_justify="left", title_style="bold")
+        table.add_column("estimator", overflow="fold")
+        columns = [head for head in _COLUMNS if width >= 140 or head not in _DETAILS]
+        for head in columns:
             table.add_column(head, justify="left" if head == "bound" else "right")
-        for f in self.findings:
-            bias = f"[red]{f.bias:.3f}[/red]" if f.biased else f"{f.bias:.3f}"
-            variance = f"{'~' if self.heavy(f) else ''}{f.variance:.3g}"
-            cells = [f"{number:.3g}" for number in (f.cosine, f.signal_to_noise, 1e3 * f.seconds)]
-            error = (f"{f.bias_error:.3f}", variance)
-            table.add_row(escape(f.name), f.bound, bias, *error, *cells, f"{f.decodings:g}", f"{f.mse:.3g}")
+        for finding in self.findings:
+            cells = {head: make(finding) for head, make in _COLUMNS.items()}
+            if self.heavy(finding):
+                cells["variance"] = f"~{cells['variance']}"
+            table.add_row(escape(finding.name), *(cells[head] for head in columns))
         return table
 
     def __str__(self) -> str:
@@ -108,8 +112,17 @@ class Lab:
         console = Console(width=160, color_system=None)
         with console.capture() as captured:
             console.print(self.table())
-        refused = "".join(f"left out: {name}: {why}\n" for name, why in self.refused.items())
-        return f"{captured.get()}{refused}{self.advice()}"
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        return "\n".join([*lines, self.notes()])
+
+    __repr__ = __str__
+
+    def notes(self) -> str:
+        """What stands below the table: its signs, what was left out, the advice."""
+        signs = "* a bias was seen; +/- its standard error, or what could be hidden. "
+        signs += "error at equal time: mean squared, of as many gradients as the slowest takes time for one"
+        left_out = [f"left out: {name}: {why}" for name, why in self.refused.items()]
+        return "\n".join([signs, *left_out, self.advice()])
 
     def advice(self) -> str:
         """Which to use, in a sentence for each bound."""
@@ -149,15 +162,32 @@ class Lab:
             ImportError: matplotlib is not installed.
             FileExistsError: something is there already.
         """
-        try:  # rich and matplotlib are imported where they are needed
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError("the figure needs matplotlib: pip install matplotlib") from error
+        check_figure(path)
+        from matplotlib.figure import Figure
+
         path = _fresh(path)
-        figure = Figure(figsize=(9, 5.5), layout="constrained")
+        figure = Figure(figsize=(10, 6.5), layout="constrained")
         _scatter(figure.add_subplot(), self.findings, self.part)
         figure.savefig(path, dpi=130)
         return path
+
+
+def _digits(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+_COLUMNS: dict[str, Callable[[Finding], str]] = {
+    "bound": lambda f: f.bound,
+    "bias": lambda f: "-" if math.isnan(f.bias) else f"{f.bias:.3f}{'*' if f.biased else ' '}",
+    "+/-": lambda f: "-" if math.isnan(f.bias) else f"{f.bias_error:.3f}",
+    "variance": lambda f: _digits(f.variance),
+    "cosine": lambda f: _digits(f.cosine),
+    "signal/noise": lambda f: _digits(f.signal_to_noise),
+    "ms": lambda f: _digits(1e3 * f.seconds),
+    "decodings": lambda f: f"{f.decodings:g}",
+    "error at equal time": lambda f: _digits(f.mse),
+}
+_DETAILS = ("cosine", "signal/noise", "decodings")
 
 
 def _advise(bound: str, found: list[Finding]) -> str:
@@ -167,67 +197,92 @@ def _advise(bound: str, found: list[Finding]) -> str:
     if not known:
         return f"{bound}: no reference gradient could be had, so nothing is said of which to use."
     exact = [f for f in known if f.mse < 1e-12]
-    known = known[len(exact) :]
     text = f"{bound}: "
     if exact:
         text += f"{exact[0].name} is exact, in {1e3 * exact[0].seconds:.3g} ms; "
+        known = known[len(exact) :]
     if not known:
-        return text.strip()
-    best = known[0]
-    text += f"{'of those that sample, ' if exact else ''}use {best.name}"
-    if len(known) > 1:
-        rivals = [f for f in known[1:] if f.mse - best.mse < VISIBLE * math.hypot(f.mse_error, best.mse_error)]
-        if rivals:
-            text += f" or {', '.join(f.name for f in rivals[:3])}, which this many draws cannot tell apart"
-        after = [f for f in known[1:] if f not in rivals]
-        if after:
-            text += f"; at equal time its mean squared error is {after[0].mse / best.mse:.1f} times less than that of"
-            text += f" {after[0].name}"
-    unbiased = [f for f in known if not f.biased]
-    if best.biased:
-        text += f". It is biased, by {best.bias:.0%} of the gradient"
-        if unbiased:
-            text += f"; the best without a visible bias is {unbiased[0].name}"
-        elif len(known) > 1:
-            text += ", and so are all others"
-    return text + "."
+        return text.removesuffix("; ") + "."
+    best, others = known[0], known[1:]
+    text += f"{'of those that sample ' if exact else ''}use {best.name}"
+    if not others:
+        return f"{text}: nothing else was measured{_bias_of(best, [])}."
+    apart = [f for f in others if f.mse - best.mse > VISIBLE * math.hypot(f.mse_error, best.mse_error)]
+    close = [f for f in others if f not in apart and f.mse < 2 * best.mse]
+    if close:
+        text += f". {', '.join(f.name for f in close)} cannot be told apart from it by this many draws"
+    if apart:
+        text += f". {apart[0].name} has {apart[0].mse / best.mse:.1f} times its error at equal time"
+    elif not close:
+        text += ". This many draws cannot tell it from the others: raise repeats"
+    by_decodings = min(known, key=lambda f: f.mse_decodings)
+    if 1.5 * by_decodings.mse_decodings < best.mse_decodings:
+        text += f". At equal numbers of decodings, as with a large decoder, {by_decodings.name} is best"
+    return f"{text}{_bias_of(best, known)}."
+
+
+def _bias_of(best: Finding, known: list[Finding]) -> str:
+    if not best.biased:
+        return ""
+    unbiased = [f.name for f in known if not f.biased]
+    rest = f"; the best without a visible bias is {unbiased[0]}" if unbiased else ""
+    return f". {best.name} is biased, by {best.bias:.0%} of the gradient{rest}"
 
 
 def _scatter(axis: Any, findings: tuple[Finding, ...], part: str) -> None:
     shown = sorted((f for f in findings if not math.isnan(f.bias) and f.variance > 0), key=lambda f: f.variance)
     if not shown:
         raise ValueError("no estimator has both a reference and a variance; there is nothing to draw.")
-    seen = [f.bias for f in shown if f.biased]
-    left = min([*seen, 1.0]) / 3
+    seen = [f.bias for f in shown if f.biased] or [1.0]
+    strip = min(seen) / 8  # where those without a visible bias stand
     slowest = max(f.seconds for f in shown)
+    markers = dict(zip(dict.fromkeys(f.bound for f in findings), "os^Dvp", strict=False))
     axis.set(xscale="log", yscale="log", ylabel="variance of one gradient, relative to the exact one's squared length")
     for finding in shown:
         colour = "#c2410c" if finding.biased else "#0f766e"
-        at = (finding.bias if finding.biased else left, finding.variance)
-        axis.scatter(*at, s=20 + 500 * finding.seconds / slowest, color=colour, alpha=0.3, linewidths=0)
-        axis.scatter(*at, s=8, color=colour)
-    axis.set_xlabel("bias, relative to the exact gradient's length (teal: none was seen; drawn at the left)")
+        at = (finding.bias if finding.biased else strip, finding.variance)
+        marker = markers.get(finding.bound, "o")
+        axis.scatter(*at, s=20 + 500 * finding.seconds / slowest, color=colour, alpha=0.25, linewidths=0, marker=marker)
+        axis.scatter(*at, s=10, color=colour, marker=marker)
+    for bound in dict.fromkeys(f.bound for f in shown):
+        axis.scatter([], [], color="#555555", marker=markers.get(bound, "o"), s=20, label=bound)
+    axis.legend(frameon=False, fontsize=8, loc="lower right", title="bound", title_fontsize=8)
+    axis.axvline(strip * 3, color="#bbbbbb", linestyle=":", linewidth=1)
+    axis.set_xlim(strip / 2, max(seen) * 12)
+    axis.set_xlabel("no bias seen   |   bias, relative to the exact gradient's length", loc="left")
     axis.set_title(f"Gradient of {part} parameters; area: time of one gradient", fontsize=10, loc="left")
-    axis.set_xlim(left / 1.6, max([*seen, 1.0]) * 30)
-    axis.margins(y=0.08)
+    axis.margins(y=0.1)
     axis.spines[["top", "right"]].set_visible(False)
-    _label(axis, [(f.name, f.bias if f.biased else left, f.variance) for f in shown])
+    axis.get_figure().canvas.draw()  # so that the scales are settled
+    ticks = [tick for tick in axis.get_xticks() if tick > strip * 3]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    _label(axis, [(f.name, f.bias if f.biased else strip, f.variance) for f in shown])
 
 
 def _label(axis: Any, points: list[tuple[str, float, float]]) -> None:
-    """Names beside points that come from low to high, each moved up until it meets no other."""
+    """Names to the right of points, which come from low to high; each is moved up until it meets no other."""
     inverse = axis.transAxes.inverted()
     placed: list[tuple[float, float]] = []
     for name, *at in points:
         x, y = inverse.transform(axis.transData.transform(at))
         height = y
-        while any(abs(x - other_x) < 0.3 and abs(height - other) < 0.03 for other_x, other in placed):
-            height += 0.005
+        while any(abs(x - other_x) < 0.33 and abs(height - other) < 0.027 for other_x, other in placed):
+            height += 0.003
         placed.append((x, height))
-        line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.5}
-        axis.annotate(
-            name, at, (x + 0.035, height), textcoords="axes fraction", va="center", fontsize=7, arrowprops=line
-        )
+        axis.plot([x, x + 0.035], [y, height], color="#999999", linewidth=0.5, transform=axis.transAxes)
+        axis.text(x + 0.04, height, name, transform=axis.transAxes, va="center", ha="left", fontsize=7)
+
+
+def check_figure(path: str | Path) -> None:
+    """Refuses early what `Lab.figure` could not write."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError as error:
+        raise ImportError("the figure needs matplotlib: pip install matplotlib") from error
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if Path(path).suffix.lstrip(".").lower() not in kinds:
+        raise ValueError(f"figure is {str(path)!r}; its name must end in one of {', '.join(sorted(kinds))}.")
 
 
 def _fresh(path: str | Path) -> Path:
