@@ -87,7 +87,7 @@ class tvo:
         partition: rising numbers from 0 (included) to below 1, where the integrand is evaluated.
 
     Reference:
-        Masrani, Le, Wood, The Thermodynamic Variational Objective, 2019, arXiv 1907.00031, equations 5 to 7.
+        Masrani, Le, Wood, The Thermodynamic Variational Objective, 2019, arXiv 1907.00031, section 3.
     """
 
     partition: tuple[float, ...] = (0.0, 0.1, 0.3)

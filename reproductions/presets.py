@@ -1,9 +1,9 @@
 """Trains the presets: exact test bounds against wall time, seeds 1 to 3.
 
-    python reproductions/presets.py           # about 20 minutes on two cores; writes reproductions/presets.json
+    python reproductions/presets.py           # about 20 minutes on two cores; a run that is there is not repeated
     python reproductions/presets.py minutes   # those whose name contains "minutes"
 
-Each run has one thread, and its seconds are processor seconds of training, without the evaluation in between: they do
+Results go to `reproductions/presets.json`. Each run has one thread, and its seconds are processor seconds of training, without the evaluation in between: they do
 not depend on what else the machine does. Denormal numbers are flushed to zero: Adam's moments of rarely lit pixels
 decay into them, and they are slow.
 """
@@ -55,11 +55,13 @@ def train(name: str, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
-    wanted = [(name, seed) for seed in SEEDS for name in rp.presets if " ".join(sys.argv[1:]) in name]
+    done = {(run["preset"], run["seed"]) for run in runs}
+    named = [name for name in rp.presets if " ".join(sys.argv[1:]) in name]
+    wanted = [(name, seed) for seed in SEEDS for name in named if (name, seed) not in done]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(train, *each) for each in wanted]):
             run = future.result()
-            runs = [r for r in runs if (r["preset"], r["seed"]) != (run["preset"], run["seed"])] + [run]
+            runs.append(run)
             print({k: v for k, v in run.items() if k not in ("elbo", "seconds")}, run["elbo"][-1], run["seconds"][-1])
             RESULTS.write_text(json.dumps({"about": {"torch": torch.__version__}, "runs": runs}, indent=1) + "\n")
 

@@ -90,7 +90,7 @@ def draw_estimators() -> None:
     axes[0].set_ylabel("negative exact test bound, nats per image")
     lines = [mpl.lines.Line2D([], [], color=colour, label=group) for group, colour in GROUPS.items()]
     lines.append(mpl.lines.Line2D([], [], color="black", linewidth=2, label="presets"))
-    axes[0].legend(handles=lines, frameon=False, loc="upper right", fontsize=9)
+    axes[0].legend(handles=lines, frameon=False, loc="lower left", fontsize=9)
     figure.savefig(IMAGES / "estimators.png", dpi=130)
 
 
@@ -106,13 +106,17 @@ def label_ends(axis: Axes, ends: list[tuple[str, str, float, float]], limits: tu
     """Names in a column at the right, in the order of the bounds, each tied to the end of its curve."""
     low, high = limits
     gap, column = (high - low) / 42, 520.0
-    height = low - gap
-    for name, colour, x, y in sorted(ends, key=lambda end: end[3]):
-        at = min(y, high)
-        height = max(at, height + gap)
-        axis.plot([x, column * 0.96], [at, height], color=colour, linewidth=0.4, alpha=0.6, clip_on=False)
-        text = f"{y:.1f}  {name}"
-        axis.text(column, height, text, va="center", fontsize=7.5, color=colour, clip_on=False)
+    ends = sorted(ends, key=lambda end: end[3])
+    heights = [low - gap]
+    for _, _, _, y in ends:
+        heights.append(max(min(y, high), heights[-1] + gap))
+    heights = heights[1:]
+    for index in range(len(heights) - 1, -1, -1):  # those that were pushed out at the top come down again
+        above = heights[index + 1] if index + 1 < len(heights) else high + gap
+        heights[index] = min(heights[index], above - gap)
+    for (name, colour, x, y), height in zip(ends, heights, strict=True):
+        axis.plot([x, column * 0.96], [min(y, high), height], color=colour, linewidth=0.4, alpha=0.6, clip_on=False)
+        axis.text(column, height, f"{y:.1f}  {name}", va="center", fontsize=7.5, color=colour, clip_on=False)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def expected_gradient(kind, logits, f):
 
 
 def test_reinmax_is_exact_for_a_quadratic_and_straight_through_for_a_linear_function(float64):
-    """Liu et al., 2023, theorem 3.1: Heun's rule has no error up to the second order; the first-order rule has."""
+    """Liu et al., 2023: Heun's rule has no error up to the second order; the first-order rule has."""
     logits = torch.randn(4, requires_grad=True)
     a, b = torch.randn(4, 4), torch.randn(4)
 

@@ -85,12 +85,20 @@ def test_renyi_between_the_bounds_it_contains(float64):
     torch.testing.assert_close(rp.renyi(1 - 1e-7)(log_weight), rp.elbo(log_weight), rtol=1e-4, atol=1e-4)
     values = [rp.renyi(alpha)(log_weight) for alpha in (-2.0, 0.0, 0.5, 1.0, 3.0)]
     assert all((lower <= higher).all() for higher, lower in itertools.pairwise(values))
-    by_hand = log_weight.exp().sqrt().mean(0).log() * 2
-    torch.testing.assert_close(rp.renyi(0.5)(log_weight), by_hand)
+    for scale in (1.0, 0.05):  # far and near, where the formula is another one
+        by_hand = (scale * log_weight).exp().sqrt().mean(0).log() * 2
+        torch.testing.assert_close(rp.renyi(0.5)(scale * log_weight), by_hand)
+
+
+def test_renyi_keeps_its_digits_near_one_in_single_precision():
+    log_weight = torch.tensor([[-100.0], [-101.0], [-99.0]])
+    for distance in (1e-3, 1e-5, 1e-7):
+        expected = -100 + distance / 2 * (2 / 3)  # the ELBO and half the variance
+        assert rp.renyi(1 - distance)(log_weight).item() == pytest.approx(expected, abs=2e-5)
 
 
 def test_renyi_of_a_model_bounds_log_p_from_the_side_it_should(float64):
-    """Li and Turner, 2016, theorem 1: with exact expectations, log p lies between alpha < 0 and alpha > 0."""
+    """Li and Turner, 2016: with exact expectations, log p lies between alpha < 0 and alpha > 0."""
     model, x = small_vae(rp.Bernoulli(4)), torch.rand(5, 6).round()
     states = rp.distributions.joint_support(model.prior())[:, None].expand(-1, 5, -1)
     log_q = model.posterior(x).log_prob(states)

@@ -78,7 +78,10 @@ def test_it_says_what_cannot_be_told_apart_and_numbers_equal_names():
     found = rp.lab(model, x, [rp.RLOO(3), rp.RLOO(3), rp.REBAR(temperature=0.1)], repeats=200)
     names = {f.name for f in found.findings}
     assert names == {"RLOO(num_samples=3)", "RLOO(num_samples=3) #2", "REBAR(temperature=0.1)"}
-    assert re.search(r"RLOO\(num_samples=3\)( #2)?, .*cannot be told apart from it|use RLOO.*RLOO.* cannot be told apart", found.advice())
+    assert re.search(
+        r"RLOO\(num_samples=3\)( #2)?, .*cannot be told apart from it|use RLOO.*RLOO.* cannot be told apart",
+        found.advice(),
+    )
 
 
 class Broken(Known):

@@ -46,7 +46,7 @@ class MuProp(OfElbo):
         ValueError: no closed form for the KL.
 
     Reference:
-        Gu, Levine, Sutskever, Mnih, MuProp, 2015, arXiv 1511.05176, equation 6.
+        Gu, Levine, Sutskever, Mnih, MuProp, 2015, arXiv 1511.05176, section 3.
     """
 
     num_samples: int | Schedule = 2
@@ -59,27 +59,16 @@ class MuProp(OfElbo):
         if torch.is_grad_enabled():
             leaf = factors.detached()
             mean = leaf.probs
-            at_mean = _log_likelihood(model, x, mean.unsqueeze(0).to(factors.dtype))
-            (slope,) = torch.autograd.grad(_slope_of(self, at_mean).sum(), mean, retain_graph=True)
+            at_mean = _slope_of(self, _log_likelihood(model, x, mean.unsqueeze(0).to(factors.dtype)))
+            (slope,) = torch.autograd.grad(at_mean.sum(), mean, retain_graph=True)
             (through_mean,) = torch.autograd.grad((slope * mean).sum(), leaf.logits)
-            rest = samples.log_likelihood.detach() - (slope * samples.z).reshape(*samples.z.shape[:2], -1).sum(-1)
-            rest = (
-                advantage_over_others(rest)
-                if len(rest) > 1
-                else rest - self._at_mean(model, x, mean, slope, factors.dtype)
-            )
+            beyond = samples.z - mean.detach()
+            linear = at_mean.detach() + (slope * beyond).reshape(*samples.z.shape[:2], -1).sum(-1)
+            rest = samples.log_likelihood.detach() - linear
+            rest = advantage_over_others(rest) if len(rest) > 1 else rest
             gradient = (_like(rest, samples.z) * leaf.score(samples.z)).mean(0) + through_mean
             bound = factors.push(bound, gradient)
         return Estimate.of(bound, bound_name(self.bound, samples))
-
-    def _at_mean(
-        self, model: LatentVariableModel, x: Tensor, mean: Tensor, slope: Tensor, dtype: torch.dtype
-    ) -> Tensor:
-        """The expansion's constant term, where no other sample removes it."""
-        with torch.no_grad():
-            return _log_likelihood(model, x, mean.unsqueeze(0).to(dtype)) - (slope * mean).reshape(len(mean), -1).sum(
-                -1
-            )
 
 
 class REBAR(Scheduled, nn.Module):

@@ -40,7 +40,7 @@ def disarm(
 
     Reference:
         Dong, Mnih, Tucker, DisARM: An Antithetic Gradient Estimator for Binary Latent Variables, 2020, arXiv
-        2006.10680, equation 6; Yin, Ho, Yan, Qian, Zhou, Probabilistic Best Subset Selection via Gradient-Based
+        2006.10680, section 3; Yin, Ho, Yan, Qian, Zhou, Probabilistic Best Subset Selection via Gradient-Based
         Optimization, 2020, arXiv 2006.06448 (U2G).
     """
     difference = _like(signal - antithetic_signal, coins)

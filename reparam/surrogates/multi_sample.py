@@ -27,7 +27,7 @@ def wake(
         log_q: log q(z_k|x).
 
     Reference:
-        Bornschein, Bengio, Reweighted Wake-Sleep, 2014, arXiv 1406.2751, equations 5 and 8.
+        Bornschein, Bengio, Reweighted Wake-Sleep, 2014, arXiv 1406.2751, section 3.
     """
     share = log_weight.detach().softmax(0)
     return with_gradient_of(log_mean_exp(log_weight), (share * (log_joint + log_q)).sum(0))
