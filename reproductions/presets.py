@@ -3,9 +3,9 @@
     python reproductions/presets.py           # about 20 minutes on two cores; a run that is there is not repeated
     python reproductions/presets.py minutes   # those whose name contains "minutes"
 
-Results go to `reproductions/presets.json`. Each run has one thread, and its seconds are processor seconds of training, without the evaluation in between: they do
+Each run has one thread, and its seconds are processor seconds of training, without the evaluation in between: they do
 not depend on what else the machine does. Denormal numbers are flushed to zero: Adam's moments of rarely lit pixels
-decay into them, and they are slow.
+decay into them, and they are slow. Results go to `reproductions/presets.json`.
 """
 
 import json
