@@ -149,6 +149,9 @@ def test_it_counts_decodings_and_says_which_to_use():
     assert "elbo: Enumerate() is exact, in" in advice
     best = next(f for f in found.findings if f.name != "Enumerate()")
     assert f"of those that sample use {best.name}" in advice
+    for f in found.findings:
+        expected = (f.bias**2 if f.biased else 0.0) + f.variance * f.decodings / 8
+        assert f.mse_decodings == pytest.approx(expected, rel=1e-5, abs=1e-9)
     ranked = [f.mse for f in found.findings if f.bound == "elbo"]
     assert ranked == sorted(ranked)
     text = str(found)
