@@ -43,6 +43,14 @@ def test_the_bias_of_a_relaxed_kl_does_not_fall_with_the_temperature(latent, flo
 
 
 @pytest.mark.parametrize("latent", LATENTS, ids=IDS)
+def test_straight_through_keeps_a_bias_at_a_low_temperature(latent, float64):
+    """The likelihood's slopes at the corners are not the difference between them, however sharp the sample."""
+    model, x = small_vae(latent), torch.rand(3, 6)
+    bias, noise = bias_of(rp.Relaxed(0.05, num_samples=20, straight_through=True), model, x)
+    assert bias > 5 * noise
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=IDS)
 @pytest.mark.parametrize(
     "estimator",
     [rp.StraightThrough(), rp.ReinMax(), rp.GumbelRao(1.0), rp.Relaxed(1.0, kl="exact", straight_through=True)],
