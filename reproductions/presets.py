@@ -2,6 +2,7 @@
 
     python reproductions/presets.py           # about 20 minutes on two cores; a run that is there is not repeated
     python reproductions/presets.py minutes   # those whose name contains "minutes"
+    python reproductions/presets.py wall "categorical, 5 minutes"   # seed 1 with all cores and nothing beside: wall time
 
 Each run has one thread, and its seconds are processor seconds of training, without the evaluation in between: they do
 not depend on what else the machine does. Denormal numbers are flushed to zero: Adam's moments of rarely lit pixels
@@ -53,7 +54,22 @@ def train(name: str, seed: int) -> dict[str, Any]:
     return found
 
 
+def wall_time(name: str) -> float:
+    """Seconds of wall time of one whole training with all cores."""
+    torch.set_flush_denormal(True)
+    torch.manual_seed(1)
+    preset, data = rp.presets[name], rp.mnist("grey")
+    return sum(epoch.seconds for epoch in preset.fit(preset.build(data.train), data.train))
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["wall"]:
+        results = json.loads(RESULTS.read_text())
+        for name in sys.argv[2:]:
+            results.setdefault("wall", {})[name] = round(wall_time(name), 1)
+            print(name, results["wall"][name], "s with", torch.get_num_threads(), "threads")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        return
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
     done = {(run["preset"], run["seed"]) for run in runs}
     named = [name for name in rp.presets if " ".join(sys.argv[1:]) in name]
