@@ -2,7 +2,7 @@
 
     python reproductions/presets.py           # about 20 minutes on two cores; a run that is there is not repeated
     python reproductions/presets.py minutes   # those whose name contains "minutes"
-    python reproductions/presets.py wall "categorical, 5 minutes"   # seed 1 with all cores and nothing beside: wall time
+    python reproductions/presets.py wall "categorical, 5 minutes"   # seed 1, all cores: wall time
 
 Each run has one thread, and its seconds are processor seconds of training, without the evaluation in between: they do
 not depend on what else the machine does. Denormal numbers are flushed to zero: Adam's moments of rarely lit pixels
