@@ -179,6 +179,11 @@ def assert_mean(samples, expected, num_errors=4.0):
     )
 
 
+def weights(model):
+    """All parameters of the model, as one vector."""
+    return torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+
+
 def gradients(estimator, model, x, repeats):
     """Repeated gradients, `[repeats, P]`."""
     return torch.stack([gradient(estimator(model, x).loss, model) for _ in range(repeats)])
