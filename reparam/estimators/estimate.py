@@ -156,7 +156,7 @@ def check_elbo(bound: object, estimator: str) -> None:
     if bound is not elbo and not isinstance(bound, PenalisedBound):
         raise ValueError(
             f"bound is {name_of(bound)}; {estimator} estimates the gradient of elbo, beta_elbo or free_bits. "
-            "For iwae take VIMCO, Relaxed, or Pathwise where the latent has an rsample."
+            "For iwae take VIMCO, or Pathwise where the latent has an rsample."
         )
 
 
