@@ -47,6 +47,7 @@ from reparam.families import Bernoulli as Bernoulli
 from reparam.families import Categorical as Categorical
 from reparam.families import Family as Family
 from reparam.families import Gaussian as Gaussian
+from reparam.families import TorchFamily as TorchFamily
 from reparam.figures import reconstruct as reconstruct
 from reparam.figures import sample as sample
 from reparam.figures import save_image_grid as save_image_grid
@@ -63,7 +64,6 @@ from reparam.schedules import cosine as cosine
 from reparam.schedules import exponential as exponential
 from reparam.schedules import geometric as geometric
 from reparam.schedules import linear as linear
-from reparam.torch_family import TorchFamily as TorchFamily
 from reparam.training import Epoch as Epoch
 from reparam.training import TrainingDiverged as TrainingDiverged
 from reparam.training import fit as fit

@@ -82,11 +82,11 @@ class VAE(nn.Module):
     def prior(self) -> Distribution:
         """p(z): the standard member of the latent family."""
         if torch.compiler.is_compiling():  # a graph is made once; there is nothing to save, and a cache would be state
-            return self.latent(torch.zeros_like(self._standard))
+            return self.latent.standard(torch.zeros_like(self._standard))
         where = (self._standard.device, self._standard.dtype)
         if self._prior is None or self._prior[0] != where:
             with torch.inference_mode(False):
-                self._prior = (where, self.latent(torch.zeros_like(self._standard)))
+                self._prior = (where, self.latent.standard(torch.zeros_like(self._standard)))
         return self._prior[1]
 
     def posterior(self, x: Tensor) -> Distribution:

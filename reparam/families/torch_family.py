@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints, transform_to
 from reparam._checks import Shape
 from reparam._checks import shape as check_shape
 from reparam._tensors import independent
-from reparam.families import Family
+from reparam.families.family import Family
 
 _REFUSED = {
     "Categorical": "its draws are indices, which a network cannot read. Use rp.Categorical, whose draws are one-hot.",

@@ -1,0 +1,71 @@
+"""Families: a real vector in, a torch `Distribution` out. The same noun serves as latent and as observation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+class Family(ABC):
+    """Maps `[..., num_params]` real numbers to a distribution with batch shape `[...]` and event shape `event_shape`.
+
+    Law: zero parameters give the standard member (N(0, 1), Bernoulli(1/2), uniform), which is the default prior.
+
+    Attributes:
+        event_shape: shape of one draw.
+        num_params: how many real numbers fix one member: the width of a network's output.
+    """
+
+    event_shape: torch.Size
+    num_params: int
+
+    @property
+    def num_features(self) -> int:
+        """How many numbers one draw feeds to a network."""
+        return self.event_shape.numel()
+
+    @abstractmethod
+    def _distribution(self, params: Tensor) -> Distribution: ...
+
+    def __call__(self, params: Float[Tensor, "*batch num_params"]) -> Distribution:
+        """The member with these parameters.
+
+        Raises:
+            ValueError: the last axis of `params` is not `num_params` long.
+        """
+        return self._distribution(self._checked(params))
+
+    def likelihood(self, params: Float[Tensor, "*batch num_params"]) -> Distribution:
+        """The member with these parameters in the role of p(x|z); the same as calling the family, unless data differ
+        from draws (`Bernoulli` pixels may be grey)."""
+        return self(params)
+
+    def standard(self, zeros: Float[Tensor, "num_params"]) -> Distribution:
+        """The default prior, without batch axes: the member of zero parameters, unless a simpler one equals it."""
+        return self(zeros)
+
+    def features(self, z: Float[Tensor, "*batch_event"]) -> Float[Tensor, "*batch num_features"]:
+        """A draw `[..., *event_shape]` as the flat numbers `[..., num_features]` that a network reads."""
+        return z.flatten(-len(self.event_shape))
+
+    def _fix(self, event_shape: torch.Size, num_params: int) -> None:
+        """Sets what follows from the arguments, once, past the freezing of a dataclass."""
+        object.__setattr__(self, "event_shape", event_shape)
+        object.__setattr__(self, "num_params", num_params)
+
+    def _checked(self, params: Tensor) -> Tensor:
+        if params.shape[-1:] != (self.num_params,):
+            raise ValueError(
+                f"{self} takes {self.num_params} parameters on the last axis and received shape {tuple(params.shape)}. "
+                f"Let the network end in {self.num_params} outputs: the family's num_params."
+            )
+        return params
+
+
+def shaped(params: Tensor, event_shape: torch.Size) -> Tensor:
+    """The last axis as `event_shape`; no view is made of what is flat already, as each costs time in every step."""
+    return params if len(event_shape) == 1 else params.unflatten(-1, event_shape)
