@@ -13,6 +13,8 @@ from reparam.bounds import tvo as tvo
 from reparam.catalogue import estimators_for as estimators_for
 from reparam.data import Data as Data
 from reparam.data import mnist as mnist
+from reparam.divergence import Divergence as Divergence
+from reparam.divergence import kl as kl
 from reparam.draws import Draw as Draw
 from reparam.draws import draw as draw
 from reparam.estimators import ARM as ARM
@@ -51,6 +53,10 @@ from reparam.families import TorchFamily as TorchFamily
 from reparam.figures import reconstruct as reconstruct
 from reparam.figures import sample as sample
 from reparam.figures import save_image_grid as save_image_grid
+from reparam.hierarchy import Chain as Chain
+from reparam.hierarchy import Hierarchy as Hierarchy
+from reparam.hierarchy import Joint as Joint
+from reparam.hierarchy import Ladder as Ladder
 from reparam.laboratory import Finding as Finding
 from reparam.laboratory import Lab as Lab
 from reparam.laboratory import lab as lab

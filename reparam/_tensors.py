@@ -68,3 +68,9 @@ def unwrap(distribution: Distribution) -> tuple[Distribution, int]:
 def independent(distribution: Distribution, num_axes: int) -> Distribution:
     """`distribution` with its last `num_axes` batch axes counted as event axes; itself when there are none."""
     return Independent(distribution, num_axes, validate_args=False) if num_axes else distribution
+
+
+def folded(network: Callable[[Tensor], Tensor], features: Float[Tensor, "*lead n"]) -> Float[Tensor, "*lead m"]:
+    """`network` with all leading axes folded into one, so that convolutions may be used, and its outputs flattened."""
+    outputs = network(features.reshape(-1, features.shape[-1])).flatten(1)
+    return outputs.reshape(*features.shape[:-1], outputs.shape[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
@@ -13,6 +14,7 @@ from torch.distributions import OneHotCategorical as TorchOneHotCategorical
 from reparam._checks import whole
 from reparam._tensors import independent, memo, unwrap
 from reparam.distributions import Bernoulli, OneHotCategorical
+from reparam.hierarchy.chain import Chain, pairs_of_parts
 from reparam.model import LatentVariableModel
 
 
@@ -68,11 +70,8 @@ class Draw:
         Raises:
             NotImplementedError: no closed form is registered for this pair.
         """
-        q, num_axes = unwrap(ours(self.posterior))
-        p, num_prior_axes = unwrap(ours(self.prior))
-        if num_axes == 0 or num_axes != num_prior_axes:
-            return self.kl.unsqueeze(1)
-        return kl_divergence(q, p).flatten(1)
+        columns = _kl_columns(self.posterior, self.prior)
+        return columns if columns.shape[1] > 1 else self.kl.unsqueeze(1)
 
     def _checked(self, term: str, log_prob: Tensor) -> Tensor:
         expected = (self.z.shape[0], self.x.shape[0])
@@ -92,6 +91,16 @@ def ours(distribution: Distribution) -> Distribution:
     if isinstance(base, TorchOneHotCategorical):
         return independent(OneHotCategorical(base.logits, validate_args=False), num_axes)
     return distribution
+
+
+def _kl_columns(q: Distribution, p: Distribution) -> Float[Tensor, "B D"]:
+    q, p = ours(q), ours(p)
+    if isinstance(q, Chain) and isinstance(p, Chain):
+        return torch.cat([_kl_columns(*pair) for pair in pairs_of_parts(q, p).values()], 1)
+    (q_base, num_axes), (p_base, num_prior_axes) = unwrap(q), unwrap(p)
+    if num_axes == 0 or num_axes != num_prior_axes:
+        return kl_divergence(q, p).unsqueeze(-1)
+    return kl_divergence(q_base, p_base).flatten(1)
 
 
 def closed_form_kl(posterior: Distribution, prior: Distribution, batch_size: int) -> Float[Tensor, "B"]:

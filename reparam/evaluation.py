@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
@@ -14,6 +15,7 @@ from reparam._tensors import log_mean_exp, unwrap
 from reparam.batches import AnyData, batches_for
 from reparam.draws import score
 from reparam.estimators import Estimator
+from reparam.hierarchy import Chain
 from reparam.inspection import broken_parameter, check_exact, evaluating, not_finite
 from reparam.model import LatentVariableModel
 from reparam.relaxation import RelaxedModel
@@ -152,7 +154,14 @@ def _score_samples(
 
 
 def _posterior_mean(posterior: Distribution) -> Tensor | None:
-    """The mean of each latent variable, `[B, variables, 1]`, or `[B, variables, C]` if they are one-hot."""
+    """The mean of each latent variable, `[B, variables, C]`: C is 1, or more where some of them are one-hot."""
+    if isinstance(posterior, Chain):
+        found = [_posterior_mean(posterior.member(name)) for name in posterior.families] if posterior.is_product else []
+        means = [mean for mean in found if mean is not None]
+        if not means or len(means) < len(found):
+            return None
+        width = max(mean.shape[-1] for mean in means)
+        return torch.cat([F.pad(mean, (0, width - mean.shape[-1])) for mean in means], 1)
     try:
         mean = posterior.mean.cpu().double()
     except NotImplementedError:

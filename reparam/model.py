@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from reparam._tensors import folded
 from reparam.families import Family
 
 
@@ -91,19 +92,22 @@ class VAE(nn.Module):
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) with batch shape `[B]`."""
-        event_shape = self.observation.event_shape
-        if x.shape[1:] != event_shape:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}; the model's observations are {tuple(event_shape)}, so x is "
-                f"[batch, {', '.join(map(str, event_shape))}]. Reshape x, or give the observation family its shape."
-            )
+        check_observation(x, self.observation)
         return self.latent(self.encoder(x).flatten(1))
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z) with the leading axes of z as its batch shape."""
-        features = self.latent.features(z)
-        params = self.decoder(features.reshape(-1, self.latent.num_features)).flatten(1)
-        return self.observation.likelihood(params.reshape(*features.shape[:-1], params.shape[-1]))
+        return self.observation.likelihood(folded(self.decoder, self.latent.features(z)))
 
     def extra_repr(self) -> str:
         return f"latent={self.latent}, observation={self.observation}"
+
+
+def check_observation(x: Tensor, observation: Family) -> None:
+    """Refuses x of another shape than the observations of the model."""
+    event_shape = observation.event_shape
+    if x.shape[1:] != event_shape:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}; the model's observations are {tuple(event_shape)}, so x is "
+            f"[batch, {', '.join(map(str, event_shape))}]. Reshape x, or give the observation family its shape."
+        )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +18,56 @@ from torch.distributions.relaxed_categorical import RelaxedOneHotCategorical as 
 from reparam import distributions
 from reparam._tensors import independent, unwrap
 from reparam.distributions import LogitRelaxedBernoulli, LogRelaxedCategorical
+from reparam.hierarchy.chain import Chain
+from reparam.hierarchy.composite import Composite
 from reparam.model import LatentVariableModel
 
+
+class RelaxedChain(Composite):
+    """A chain whose bits and symbols are relaxed, layer by layer; its other parts stay as they are.
+
+    A layer sees those before it as its network does in the exact chain, at their squashed values.
+
+    Args:
+        exact: the chain that is relaxed.
+        temperature: above 0.
+        straight_through: a layer sees the rounded values of those before it, and the gradient that of the soft ones.
+    """
+
+    def __init__(self, exact: Chain, temperature: float | Tensor, straight_through: bool = False) -> None:
+        self.exact = exact
+        self.temperature = temperature
+        self.straight_through = straight_through
+        super().__init__(exact.families, exact.batch_shape)
+        members = {name: unwrap(exact.member(name))[0] for name in exact.families}
+        self.kinds = {name: _kind(member) for name, member in members.items()}
+        rigid = [name for name, member in members.items() if self.kinds[name] is None and not member.has_rsample]
+        if rigid or not any(self.kinds.values()):
+            neither = f"parts {rigid} have neither a relaxation nor rsample. Use RLOO."
+            nothing = "no part of the latent is Bernoulli or one-hot Categorical. Use Pathwise."
+            raise TypeError(f"the latent cannot be relaxed: {neither if rigid else nothing}")
+        self.has_rsample = True
+
+    def parts(self, values: Mapping[str, Tensor]) -> Iterator[tuple[str, Distribution]]:
+        seen: dict[str, Tensor] = {}
+        for name, part in self.exact.parts(seen):
+            yield name, relax_distribution(part, self.temperature) if self.kinds[name] else part
+            seen[name] = self._squashed(name, values[name])
+
+    def squash(self, y: Tensor) -> Tensor:
+        """The relaxed value in the space of the exact one."""
+        return self.join({name: self._squashed(name, part) for name, part in self.split(y).items()})
+
+    def _squashed(self, name: str, y: Tensor) -> Tensor:
+        kind = self.kinds[name]
+        return y if kind is None else squash(y, binary=(kind == "bits"), hard=self.straight_through)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> RelaxedChain:
+        return RelaxedChain(self.exact.expand(batch_shape), self.temperature, self.straight_through)
+
+
 _RELAXED = (
+    RelaxedChain,
     LogitRelaxedBernoulli,
     LogRelaxedCategorical,
     TorchLogitRelaxedBernoulli,
@@ -32,21 +82,35 @@ def is_relaxed(distribution: Distribution) -> bool:
     return isinstance(unwrap(distribution)[0], _RELAXED)
 
 
-def relax_distribution(distribution: Distribution, temperature: float | Tensor) -> Distribution:
-    """A Bernoulli as a `LogitRelaxedBernoulli`, a one-hot categorical as a `LogRelaxedCategorical`.
+def _kind(distribution: Distribution) -> str | None:
+    """ "bits", "symbols", or None for what has no relaxation."""
+    base, _ = unwrap(distribution)
+    if isinstance(base, distributions.Bernoulli | Bernoulli):
+        return "bits"
+    return "symbols" if isinstance(base, distributions.OneHotCategorical | OneHotCategorical) else None
+
+
+def relax_distribution(
+    distribution: Distribution, temperature: float | Tensor, *, straight_through: bool = False
+) -> Distribution:
+    """A Bernoulli as a `LogitRelaxedBernoulli`, a one-hot categorical as a `LogRelaxedCategorical`, a chain by layers.
 
     Raises:
-        TypeError: the distribution is neither.
+        TypeError: the distribution is none of these.
     """
-    base, num_axes = unwrap(distribution)
+    given: Any
+    given, num_axes = unwrap(distribution)
+    kind = _kind(given)
     relaxed: Distribution
-    if isinstance(base, distributions.Bernoulli | Bernoulli):
-        relaxed = LogitRelaxedBernoulli(temperature, base.logits, validate_args=False)
-    elif isinstance(base, distributions.OneHotCategorical | OneHotCategorical):
-        relaxed = LogRelaxedCategorical(temperature, base.logits, validate_args=False)
+    if isinstance(given, Chain):
+        relaxed = RelaxedChain(given, temperature, straight_through)
+    elif kind == "bits":
+        relaxed = LogitRelaxedBernoulli(temperature, given.logits, validate_args=False)
+    elif kind == "symbols":
+        relaxed = LogRelaxedCategorical(temperature, given.logits, validate_args=False)
     else:
         raise TypeError(
-            f"{type(base).__name__} has no relaxation; Bernoulli and one-hot Categorical have. "
+            f"{type(given).__name__} has no relaxation; Bernoulli and one-hot Categorical have. "
             "Use Pathwise for a continuous latent, RLOO for another discrete one."
         )
     return independent(relaxed, num_axes)
@@ -56,7 +120,9 @@ def exact_distribution(relaxed: Distribution) -> Distribution:
     """The discrete distribution that `relax_distribution` relaxed."""
     base, num_axes = unwrap(relaxed)
     exact: Distribution
-    if isinstance(base, LogitRelaxedBernoulli):
+    if isinstance(base, RelaxedChain):
+        exact = base.exact
+    elif isinstance(base, LogitRelaxedBernoulli):
         exact = distributions.Bernoulli(base.logits, validate_args=False)
     elif isinstance(base, LogRelaxedCategorical):
         exact = distributions.OneHotCategorical(base.logits, validate_args=False)
@@ -87,19 +153,22 @@ class RelaxedModel:
     exact: LatentVariableModel
     temperature: float | Tensor
     straight_through: bool
-    binary: bool
+    squash: Callable[[Tensor], Tensor]
 
     def prior(self) -> Distribution:
         """The relaxed prior, at the model's temperature."""
-        return relax_distribution(self.exact.prior(), self.temperature)
+        return self._relaxed(self.exact.prior())
 
     def posterior(self, x: Tensor) -> Distribution:
         """The relaxed posterior, at the model's temperature."""
-        return relax_distribution(self.exact.posterior(x), self.temperature)
+        return self._relaxed(self.exact.posterior(x))
 
     def likelihood(self, z: Tensor) -> Distribution:
         """The exact model's likelihood at the squashed latent."""
-        return self.exact.likelihood(squash(z, binary=self.binary, hard=self.straight_through))
+        return self.exact.likelihood(self.squash(z))
+
+    def _relaxed(self, distribution: Distribution) -> Distribution:
+        return relax_distribution(distribution, self.temperature, straight_through=self.straight_through)
 
 
 def relax(model: LatentVariableModel, temperature: float | Tensor, *, straight_through: bool = False) -> RelaxedModel:
@@ -126,6 +195,10 @@ def relax(model: LatentVariableModel, temperature: float | Tensor, *, straight_t
         raise TypeError("the model is relaxed already. Relax the exact model: relaxed_model.exact.")
     if isinstance(temperature, Tensor) and not bool((temperature > 0).all()):
         raise ValueError(f"temperature is {temperature.tolist()}; it must be above 0, such as 0.5.")
-    relaxed_prior = relax_distribution(prior, temperature)  # refuses a latent that has no relaxation
-    binary = isinstance(unwrap(relaxed_prior)[0], LogitRelaxedBernoulli)
-    return RelaxedModel(model, temperature, straight_through, binary)
+    relaxed = relax_distribution(
+        prior, temperature, straight_through=straight_through
+    )  # refuses what has no relaxation
+    if isinstance(relaxed, RelaxedChain):
+        return RelaxedModel(model, temperature, straight_through, relaxed.squash)
+    binary = isinstance(unwrap(relaxed)[0], LogitRelaxedBernoulli)
+    return RelaxedModel(model, temperature, straight_through, partial(squash, binary=binary, hard=straight_through))

@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from reparam._tensors import memo
 
 
 class Family(ABC):
@@ -47,6 +49,13 @@ class Family(ABC):
     def standard(self, zeros: Float[Tensor, "num_params"]) -> Distribution:
         """The default prior, without batch axes: the member of zero parameters, unless a simpler one equals it."""
         return self(zeros)
+
+    @memo
+    def member(self) -> Distribution:
+        """The standard member as an example of what all members have in common: `has_rsample`, `support`."""
+        like = next(self.parameters(), None) if isinstance(self, nn.Module) else None
+        with torch.no_grad():
+            return self(torch.zeros(self.num_params) if like is None else like.new_zeros(self.num_params))
 
     def features(self, z: Float[Tensor, "*batch_event"]) -> Float[Tensor, "*batch num_features"]:
         """A draw `[..., *event_shape]` as the flat numbers `[..., num_features]` that a network reads."""
