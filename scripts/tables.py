@@ -1,4 +1,4 @@
-"""Writes the tables of docs/estimators.md between their marks: `make tables`, from the results in reproductions/."""
+"""Writes the tables of the docs between their marks: `make tables`, from the results in reproductions/."""
 
 import json
 import math
@@ -10,7 +10,6 @@ from typing import Any
 from reparam.catalogue import BITS, ENTRIES, REALS, SYMBOLS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "estimators.md"
 Run = dict[str, Any]
 
 
@@ -145,7 +144,49 @@ def presets() -> str:
     )
 
 
-TABLES = {
+def latents() -> str:
+    """One decoder, many latents."""
+    runs: list[Run] = results("latents")["runs"]
+    rows = []
+    for name in dict.fromkeys(run["name"] for run in runs):
+        chosen = [run for run in runs if run["name"] == name]
+        cells = [spread([run[key] for run in chosen]) for key in ("L_500", "elbo", "rate")]
+        seconds = f"{statistics.median(run['seconds'] for run in chosen):.0f}"
+        picture = f"![](../imgs/latents/{chosen[0]['picture']})"
+        rows.append([f"`{name}`", f"`{chosen[0]['estimator']}`", *cells, active(chosen), seconds, picture])
+    rows.sort(key=lambda row: first_number(row[2]))
+    return markdown(["latent", "estimator", "L_500", "ELBO", "KL", "active", "s", "samples"], rows)
+
+
+def active(runs: list[Run]) -> str:
+    """How many latent variables are active, over the seeds."""
+    found = sorted({run["active_units"] for run in runs if run["active_units"] is not None})
+    return " to ".join(str(number) for number in {found[0]: 0, found[-1]: 0}) if found else ""
+
+
+def layers() -> str:
+    """IWAEs of one and two layers."""
+    runs: list[Run] = results("two_layers")["runs"]
+    rows = []
+    for name in dict.fromkeys(run["name"] for run in runs):
+        chosen = [run for run in runs if run["name"] == name]
+        cells = [spread([run[key] for run in chosen]) for key in ("L_500", "elbo")]
+        rows.append([name, *cells, f"{statistics.median(run['seconds'] for run in chosen):.0f}"])
+    return markdown(["model", "L_500", "ELBO", "s"], rows)
+
+
+def densities() -> str:
+    """The continuous Bernoulli, ours and torch's."""
+    runs: list[Run] = results("continuous_bernoulli")["runs"]
+    rows = []
+    for name in dict.fromkeys(run["name"] for run in runs):
+        chosen = [run for run in runs if run["name"] == name]
+        keys = ("elbo under reparam", "elbo under torch", "share of pixels beyond logit 10")
+        rows.append([f"{name}'s", *(spread([run[key] for run in chosen], 4 if "share" in key else 1) for key in keys)])
+    return markdown(["trained with", "right density", "torch's density", "pixels beyond logit 10"], rows)
+
+
+ESTIMATORS = {
     "overview": overview,
     "bernoulli": lambda: bias("bernoulli"),
     "categorical": lambda: bias("categorical"),
@@ -154,18 +195,23 @@ TABLES = {
     "training": training,
     "presets": presets,
 }
+PAGES = {
+    ROOT / "docs" / "estimators.md": ESTIMATORS,
+    ROOT / "docs" / "latents.md": {"latents": latents, "layers": layers, "densities": densities},
+}
 
 
-def filled(page: str) -> str:
+def filled(path: Path, page: str) -> str:
     """The page with every table between its marks made anew."""
-    for name, table in TABLES.items():
+    for name, table in PAGES[path].items():
         marks = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         found = marks.search(page)
         if found is None:
-            raise SystemExit(f"{PAGE} has no marks <!-- table {name} --> and <!-- end -->.")
+            raise SystemExit(f"{path} has no marks <!-- table {name} --> and <!-- end -->.")
         page = f"{page[: found.start()]}{found[1]}{table()}\n{found[2]}{page[found.end() :]}"
     return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text()))
+    for path in PAGES:
+        path.write_text(filled(path, path.read_text()))

@@ -218,6 +218,6 @@ def penalty(bound: Objective, samples: Draw) -> Tensor:
         return bound.penalty(samples.kl_by_variable) if isinstance(bound, PenalisedBound) else samples.kl
     except NotImplementedError as error:
         raise ValueError(
-            f"{name_of(bound)} needs the KL in closed form here, and {str(error).rstrip('.')}. Use bound=rp.elbo with an "
-            "estimator that samples the KL: RLOO, Pathwise(kl='sampled'), or Relaxed(kl='relaxed')."
+            f"{name_of(bound)} needs the KL in closed form here, and {str(error).rstrip('.')}. Use bound=rp.elbo with "
+            "an estimator that samples the KL: RLOO, Pathwise(kl='sampled'), or Relaxed(kl='relaxed')."
         ) from error

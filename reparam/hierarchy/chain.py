@@ -112,17 +112,18 @@ class Chain(Composite):
             TypeError: a part whose states cannot be listed.
             ValueError: more than 2**16 states.
         """
-        tables = {name: joint_support(self.member(name)).flatten(1) for name in self.families}
-        num_states = math.prod(len(table) for table in tables.values())
+        tables = [joint_support(self.member(name)).flatten(1) for name in self.families]
+        sizes = [len(table) for table in tables]
+        num_states = math.prod(sizes)
         if num_states > MAX_STATES:
-            counts = " x ".join(f"{len(table)} of {name}" for name, table in tables.items())
+            counts = " x ".join([f"{size} of {name}" for size, name in zip(sizes, self.families, strict=True)])
             raise ValueError(
                 f"{counts} are {num_states} joint states; enumeration takes at most {MAX_STATES}. "
                 "Use a smaller latent, or an estimator that samples, such as RLOO."
             )
         where = joint_support(self.first)  # a part that depends on others is known on the CPU only
-        rows = torch.cartesian_prod(*(torch.arange(len(table)) for table in tables.values())).reshape(num_states, -1)
-        states = torch.cat([table.to(where)[row] for table, row in zip(tables.values(), rows.T, strict=True)], -1)
+        rows = torch.cartesian_prod(*[torch.arange(size) for size in sizes]).reshape(num_states, -1)
+        states = torch.cat([table.to(where)[rows[:, part]] for part, table in enumerate(tables)], -1)
         states = states.reshape(num_states, *(1,) * len(self.batch_shape), *self.event_shape)
         return states.expand(-1, *self.batch_shape, -1) if expand else states
 
