@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
+from reparam._checks import Shape
+from reparam._checks import shape as check_shape
 from reparam._tensors import memo
 
 
@@ -78,3 +82,27 @@ class Family(ABC):
 def shaped(params: Tensor, event_shape: torch.Size) -> Tensor:
     """The last axis as `event_shape`; no view is made of what is flat already, as each costs time in every step."""
     return params if len(event_shape) == 1 else params.unflatten(-1, event_shape)
+
+
+@dataclass(frozen=True)
+class PerElement(Family):
+    """Independent numbers, each with a few raw parameters: all of the first kind, then all of the second.
+
+    Attributes:
+        params_each: how many raw parameters one number has.
+    """
+
+    shape: Shape
+    params_each: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        event_shape = check_shape("shape", self.shape)
+        self._fix(event_shape, self.params_each * event_shape.numel())
+
+    @abstractmethod
+    def _element(self, *raw: Tensor) -> Distribution:
+        """The distribution of each number, from its raw parameters in the shape of the event."""
+
+    def _distribution(self, params: Tensor) -> Distribution:
+        raw = (shaped(part, self.event_shape) for part in params.chunk(self.params_each, -1))
+        return Independent(self._element(*raw), len(self.event_shape), validate_args=False)
