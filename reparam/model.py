@@ -42,9 +42,13 @@ class VAE(nn.Module):
         encoder: `[B, *observation.event_shape]` to `latent.num_params` numbers for each example.
         decoder: `[N, latent.num_features]` to `observation.num_params` numbers for each row, in any shape such as
             `[N, 1, 28, 28]`. The sample and batch axes are folded into N, so convolutions and batch norm may be used.
+        prior: None for the standard member of the latent family; or a module whose `forward()` without arguments makes
+            p(z): `LearnedPrior`, `MixturePrior`, `VampPrior`, `AutoregressivePrior`, or a flow, such as
+            `zuko.flows.NSF(features=20)`. Its parameters are trained with the model's.
 
     Raises:
-        TypeError: a family or a network of another kind.
+        TypeError: a family, a network or a prior of another kind.
+        ValueError: a prior over draws of another shape, or with batch axes.
 
     Reference:
         Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114.
@@ -57,7 +61,14 @@ class VAE(nn.Module):
         torch.Size([64, 784])
     """
 
-    def __init__(self, latent: Family, observation: Family, encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(
+        self,
+        latent: Family,
+        observation: Family,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         for name, family in (("latent", latent), ("observation", observation)):
             if not isinstance(family, Family):
@@ -71,17 +82,23 @@ class VAE(nn.Module):
         self.observation = observation
         self.encoder = encoder
         self.decoder = decoder
+        if prior is not None:
+            check_prior(prior, latent)
+        self.prior_module = prior
         # only its device and dtype are used: a buffer follows the model, and no checkpoint needs to hold it
         dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
         self.register_buffer("_standard", torch.zeros(latent.num_params, dtype=dtype), persistent=False)
 
-        # the prior is asked for in every step and never changes: it is built once for each device and dtype
+        # the standard prior is asked for in every step and never changes: it is built once for each device and dtype
         self._prior: tuple[tuple[torch.device, torch.dtype], Distribution] | None = None
 
     _standard: Tensor
 
     def prior(self) -> Distribution:
-        """p(z): the standard member of the latent family."""
+        """p(z): what the prior's module makes of its parameters as they are now, or the family's standard member."""
+        if self.prior_module is not None:
+            made: Distribution = self.prior_module()
+            return made
         if torch.compiler.is_compiling():  # a graph is made once; there is nothing to save, and a cache would be state
             return self.latent.standard(torch.zeros_like(self._standard))
         where = (self._standard.device, self._standard.dtype)
@@ -111,3 +128,44 @@ def check_observation(x: Tensor, observation: Family) -> None:
             f"x has shape {tuple(x.shape)}; the model's observations are {tuple(event_shape)}, so x is "
             f"[batch, {', '.join(map(str, event_shape))}]. Reshape x, or give the observation family its shape."
         )
+
+
+def check_prior(prior: object, latent: Family) -> None:
+    """Refuses what is not a module that makes one distribution over the draws of `latent`."""
+    remedy = "Pass a module whose forward() makes it, such as rp.LearnedPrior(latent) or zuko.flows.NSF(features=20)."
+    if isinstance(prior, Distribution):
+        raise TypeError(
+            f"prior is a {type(prior).__name__}, a distribution, which has no parameters to train and would not follow "
+            f"model.to(device). {remedy}"
+        )
+    if not isinstance(prior, nn.Module):
+        raise TypeError(f"prior is {prior!r}; it must be None or an nn.Module. {remedy}")
+    made = _made_in_eval_mode(prior, remedy)
+    if not isinstance(made, Distribution):
+        raise TypeError(f"prior is a module that makes a {type(made).__name__}; it must make a Distribution. {remedy}")
+    if made.event_shape != latent.event_shape or made.batch_shape:
+        raise ValueError(
+            f"the prior has event shape {tuple(made.event_shape)} and batch shape {tuple(made.batch_shape)}; one draw "
+            f"of {latent} has shape {tuple(latent.event_shape)}, and a prior has no batch axes. Wrap per-element "
+            "distributions in torch.distributions.Independent, and give latent and prior one shape."
+        )
+
+
+def _made_in_eval_mode(prior: nn.Module, remedy: str) -> object:
+    """One look at what `forward()` makes; batch norm of an encoder in it is not to take it for training."""
+    flags = [(module, module.training) for module in prior.modules()]
+    try:
+        with torch.no_grad():
+            return prior.eval()()
+    except TypeError as error:
+        raise TypeError(
+            f"prior is {prior}, whose forward() cannot be called without arguments: {error}. {remedy}"
+        ) from error
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the prior cannot be made: {str(error).splitlines()[0]}. Its parts must fit together; the pseudo-inputs "
+            "of a VampPrior are [M, *x]."
+        ) from error
+    finally:
+        for module, training in flags:
+            module.training = training

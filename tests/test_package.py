@@ -16,7 +16,7 @@ def state():
             np.random.get_state()[1][0], logging.getLogger().level, torch.is_grad_enabled()]
 before = [str(value) for value in state()]
 import reparam
-print(json.dumps([before, [str(value) for value in state()], [m for m in ("matplotlib", "tyro", "scipy") if m in sys.modules]]))
+print(json.dumps([before, [str(value) for value in state()], [m for m in ("matplotlib", "tyro", "scipy", "zuko") if m in sys.modules]]))
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
@@ -111,12 +111,14 @@ class Pathwise(Scheduled):
 
     def _without_score(self, samples: Draw) -> Tensor:
         """The bound, with a gradient that reaches the posterior through z alone."""
-        score = samples.posterior.log_prob(samples.z.detach())  # the same log q, but of z as a constant
+        z = samples.z
+        score = samples.posterior.log_prob(z.detach())  # the same log q, but of z as a constant
+        if self.gradient == "dreg":  # log q has to be a function of z, and a flow's own draw is one of its noise
+            samples = replace(samples, z=z.view_as(z))
         log_weight = samples.log_weight + (score - score.detach())
         if self.gradient == "stl":
             return weighed(elbo, samples).detach() + (log_weight - log_weight.detach()).mean(0)
         share = log_weight.detach().softmax(0)
-        z = samples.z
         if z.requires_grad:  # the generative parameters get each sample's share, the posterior its square
             shares = share.reshape(*share.shape, *(1,) * (z.ndim - share.ndim))
             z.register_hook(lambda gradient: gradient * shares.to(gradient.dtype))
