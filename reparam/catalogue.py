@@ -34,6 +34,7 @@ from reparam.estimators import (
     WakeSleep,
 )
 from reparam.factors import factors_of
+from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
 from reparam.networks import mlp
 
@@ -120,13 +121,14 @@ ENTRIES = [
 ]
 
 
-def kind_of(model: LatentVariableModel) -> str:
-    """The kind of the model's latent, as in `Entry.latents`."""
-    prior = model.prior()
+def kind_of(model: LatentVariableModel, x: Tensor) -> str:
+    """The kind of the model's latent, as in `Entry.latents`: what of prior and posterior suits an estimator."""
+    with evaluating(model):
+        prior, posterior = model.prior(), model.posterior(x)
     try:
         return BITS if factors_of(prior, "", instead="").binary else SYMBOLS
     except TypeError:
-        return REALS if prior.has_rsample else "other"
+        return REALS if posterior.has_rsample else "other"
 
 
 def estimators_for(model: LatentVariableModel, x: Tensor, *, max_states: int = 256) -> dict[str, Estimator]:
@@ -144,17 +146,16 @@ def estimators_for(model: LatentVariableModel, x: Tensor, *, max_states: int = 2
         >>> list(estimators_for(model, torch.rand(5, 4)))[-5:-3]
         ['Pathwise(num_samples=4, bound=iwae)', "Pathwise(num_samples=4, bound=iwae, gradient='dreg')"]
     """
-    kind, prior = kind_of(model), model.prior()
+    kind, prior = kind_of(model, x), model.prior()
     num_features, x_shape = prior.event_shape.numel(), tuple(x.shape[1:])
-    entries = [entry for entry in ENTRIES if kind in entry.latents]
-    if kind in DISCRETE and not _is_small(model, max_states):
-        entries = [entry for entry in entries if entry.name != str(Enumerate())]
+    listed, exact = _is_small(model, max_states), str(Enumerate())
+    entries = [entry for entry in ENTRIES if (listed if entry.name == exact else kind in entry.latents)]
     return {entry.name: entry.make(num_features, x_shape) for entry in entries}
 
 
 def _is_small(model: LatentVariableModel, max_states: int) -> bool:
     try:
         joint_support(model.prior(), max_states=max_states)
-    except ValueError:
+    except (TypeError, ValueError, NotImplementedError):  # torch lists no states of Binomials of different counts
         return False
     return True
