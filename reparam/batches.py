@@ -14,6 +14,8 @@ from torch.distributions import constraints
 
 from reparam._tensors import unwrap
 from reparam.data import Batches, Data, as_batch, as_data
+from reparam.distributions import LevelSet
+from reparam.distributions.elementwise import OpenUnitInterval
 from reparam.draws import check_event
 from reparam.inspection import check_model, device_and_dtype, evaluating, own_random_numbers
 from reparam.model import LatentVariableModel
@@ -71,7 +73,10 @@ class Fits:
     def contains(self, examples: Data) -> bool:
         """Whether the least and the largest value already show that all are inside: so where any interval is."""
         support = unwrap(self.likelihood)[0].support
-        if not isinstance(support, constraints.interval) or examples.values.shape[1:] != self.likelihood.event_shape:
+        if (
+            not isinstance(support, constraints.interval | OpenUnitInterval)
+            or examples.values.shape[1:] != self.likelihood.event_shape
+        ):
             return False
         ends = torch.stack([examples.values.min(), examples.values.max()])
         return bool(support.check(ends / 255 if ends.dtype == torch.uint8 else ends).all())
@@ -95,9 +100,27 @@ class Fits:
                 )
             raise ValueError(
                 f"example {start + offender} has values from {low:g} to {high:g}, outside the support of the "
-                f"likelihood {type(base).__name__} ({base.support}). Rescale the data, or choose an observation family "
-                "with that support, such as Gaussian."
+                f"likelihood {type(base).__name__} ({base.support}). {_remedy(base.support, low, high)}"
             )
+
+
+def _remedy(support: Any, low: float, high: float) -> str:
+    """What to do with data outside of a support."""
+    if isinstance(support, OpenUnitInterval) and low >= 0 and high <= 1:
+        return "At 0 and 1 its density may be infinite: squeeze x into (0, 1), such as (x * 254 + 0.5) / 255."
+    if isinstance(support, LevelSet) and support.step != 1:
+        most = support.num_levels - 1
+        bytes_too = ", or pass the bytes (uint8)" if most == 255 else ""
+        return (
+            f"Round the data to levels, (x * {most}).round() / {most}{bytes_too}; or choose an observation family over "
+            "real numbers, such as Gaussian."
+        )
+    if isinstance(support, LevelSet) or support is constraints.nonnegative_integer:
+        return (
+            "Counts and levels are whole numbers, passed as rp.Data(counts.float()): bytes (uint8) are divided by 255. "
+            "For grey values choose an observation family such as Bernoulli, Gaussian or DiscretizedLogistic."
+        )
+    return "Rescale the data, or choose an observation family with that support, such as Gaussian."
 
 
 class ForeignBatches:

@@ -83,7 +83,7 @@ def is_relaxed(distribution: Distribution) -> bool:
 
 
 def _kind(distribution: Distribution) -> str | None:
-    """ "bits", "symbols", or None for what has no relaxation."""
+    """Which relaxation it has, "bits" or "symbols", or None."""
     base, _ = unwrap(distribution)
     if isinstance(base, distributions.Bernoulli | Bernoulli):
         return "bits"
@@ -111,7 +111,8 @@ def relax_distribution(
     else:
         raise TypeError(
             f"{type(given).__name__} has no relaxation; Bernoulli and one-hot Categorical have. "
-            "Use Pathwise for a continuous latent, RLOO for another discrete one."
+            "Use Pathwise for a continuous latent, RLOO for another discrete one; of the priors with parameters, "
+            "LearnedPrior can be relaxed."
         )
     return independent(relaxed, num_axes)
 

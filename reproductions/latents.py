@@ -21,7 +21,7 @@ LATENTS: dict[str, tuple[rp.Family, rp.Estimator]] = {
     "StudentT(20)": (rp.StudentT(20), rp.Pathwise()),
     "Gamma(20)": (rp.Gamma(20), rp.Pathwise()),
     "Kumaraswamy(20)": (rp.Kumaraswamy(20), rp.Pathwise()),
-    "Dirichlet(20)": (rp.Dirichlet(20), rp.Pathwise()),
+    "Dirichlet((), 20)": (rp.Dirichlet((), 20), rp.Pathwise()),
     "VonMises(20)": (rp.VonMises(20), rp.Pathwise()),
     "PowerSpherical(20)": (rp.PowerSpherical(20), rp.Pathwise()),
     "Bernoulli(20)": (rp.Bernoulli(20), rp.RLOO(4)),

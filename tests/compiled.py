@@ -1,5 +1,11 @@
 """Run by test_compile.py in a process of its own, since the run-time check of shapes cannot be traced."""
 
+import hierarchies
+import test_continuous
+import test_counts
+import test_directional
+import test_flows
+import test_priors
 import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -28,8 +34,40 @@ def divergence(kind):
     return function
 
 
+def check_members() -> None:
+    """Every distribution under the laws: its density, its gradient and its draws are captured as one graph."""
+    for tests in (test_continuous, test_counts, test_directional, test_flows, test_priors):
+        for member in tests.MEMBERS:
+            torch.compiler.reset()
+            params = [p.clone().requires_grad_() for p in member.params]
+            z = member().sample((4,))
+            # the graph alone is the point here; generating code for each would take minutes
+            score = torch.compile(lambda z, *p, m=member: m.make(*p).log_prob(z), fullgraph=True, backend="aot_eager")
+            found = score(z, *params)
+            torch.testing.assert_close(found, member().log_prob(z))
+            found.sum().backward()
+            if member().has_rsample:
+                draw = torch.compile(lambda *p, m=member: m.make(*p).rsample((4,)), fullgraph=True, backend="aot_eager")
+                draw(*params).sum().backward()
+
+
+def check_hierarchies() -> None:
+    for make, estimator in (
+        (hierarchies.belief_network, rp.RLOO(4)),
+        (hierarchies.belief_network, rp.Enumerate()),
+        (hierarchies.symbols_over_bits, rp.Relaxed(0.5, kl="relaxed")),
+        (hierarchies.gaussian_hierarchy, rp.Pathwise(5, rp.iwae, gradient="dreg")),
+    ):
+        torch.compiler.reset()
+        model, x = make(), torch.rand(5, 6).round()
+        loss = torch.compile(lambda x, m=model, e=estimator: e(m, x).loss, fullgraph=True, backend="aot_eager")(x)
+        loss.backward()
+
+
 def main() -> None:
     torch.manual_seed(0)
+    check_members()
+    check_hierarchies()
     for kind in (LogitRelaxedBernoulli, LogRelaxedCategorical):
         for dtype in (torch.float32, torch.bfloat16):
             logits = torch.randn(6, 4, dtype=dtype, requires_grad=True)

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import math
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from helpers import assert_mean
 
 import reparam as rp
+from reparam import families
 from reparam.data.data import as_batch
 from reparam.data.idx import read_idx
 
@@ -190,3 +192,28 @@ def test_static_files_of_wrong_kinds_are_refused(tmp_path):
         (tmp_path / "cut.npz").write_bytes(content[:length])
         with pytest.raises(ValueError, match=r"cut.npz cannot be read as an archive of arrays.*Expected"):
             rp.mnist("static", file=tmp_path / "cut.npz")
+
+
+@pytest.mark.parametrize("family", [families.Beta, families.Kumaraswamy])
+def test_data_at_the_ends_of_an_open_interval_are_refused_with_a_way_to_squeeze_them(family):
+    model = rp.VAE(rp.Gaussian(2), family(784), rp.mlp(784, [], 4), rp.mlp(2, [], 2 * 784))
+    grey = rp.mnist("grey").test.values[:300]
+    remedy = (
+        r"example 0 has values from 0 to .*the open interval \(0, 1\)\).*squeeze x into \(0, 1\), such as \(x \* 254"
+    )
+    with pytest.raises(ValueError, match=remedy):
+        rp.evaluate(model, grey, num_samples=2)
+    squeezed = (grey / 255 * 254 + 0.5) / 255
+    assert math.isfinite(rp.evaluate(model, squeezed, num_samples=2).elbo.value)
+    with pytest.raises(ValueError, match=r"example 0 has values from .* to 2, .*Rescale the data"):
+        rp.evaluate(model, torch.full((3, 784), 2.0), num_samples=2)
+
+
+def test_grey_pixels_are_data_of_the_continuous_bernoulli():
+    model = rp.VAE(rp.Gaussian(2), families.ContinuousBernoulli(784), rp.mlp(784, [], 4), rp.mlp(2, [], 784))
+    grey = rp.mnist("grey").train.values[:2000]
+    assert grey.min() == 0
+    assert grey.max() == 255
+    first = rp.evaluate(model, grey, num_samples=2).elbo.value
+    rp.fit(model, rp.Pathwise(), grey, epochs=2, lr=0.1)
+    assert rp.evaluate(model, grey, num_samples=2).elbo.value > first + 500

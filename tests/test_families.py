@@ -7,7 +7,10 @@ from torch import nn
 from torch.distributions import Independent, kl_divergence
 
 import reparam as rp
+from reparam.distributions import DiscretizedLogisticMixture, Levels, LogitRelaxedBernoulli, ZeroInflated
 
+UNIFORM = Independent(td.Uniform(torch.zeros(2, 3), torch.ones(2, 3)), 2)
+MIDDLE = torch.full((5, 1), 0.5)
 FAMILIES = [
     (rp.Gaussian(5), Independent(td.Normal(torch.zeros(5), torch.ones(5)), 1)),
     (rp.Gaussian((1, 4, 4)), Independent(td.Normal(torch.zeros(1, 4, 4), torch.ones(1, 4, 4)), 3)),
@@ -25,7 +28,39 @@ FAMILIES = [
     (rp.TorchFamily(td.Multinomial, 4, total_count=7), td.Multinomial(7, torch.full((4,), 0.25))),
     (rp.TorchFamily(td.Poisson, 5), Independent(td.Poisson(torch.ones(5)), 1)),
     (rp.TorchFamily(td.VonMises, 5), Independent(td.VonMises(torch.zeros(5), torch.ones(5)), 1)),
+    (rp.Ordinal(5, 4), Independent(Levels(torch.zeros(5, 4)), 1)),
+    (rp.Ordinal((2, 3), 2), Independent(td.Bernoulli(torch.full((2, 3), 0.5)), 2)),
+    (rp.Binomial(5, 7), Independent(td.Binomial(7, torch.full((5,), 0.5)), 1)),
+    (rp.Binomial((1, 2, 2), 1), Independent(td.Bernoulli(torch.full((1, 2, 2), 0.5)), 3)),
+    (rp.Poisson((2, 3)), Independent(td.Poisson(torch.ones(2, 3)), 2)),
+    (rp.Poisson(5, largest=3), Independent(Levels(-torch.tensor([1.0, 1.0, 2.0, 6.0]).log().expand(5, 4)), 1)),
+    (rp.NegativeBinomial(5), Independent(td.NegativeBinomial(torch.ones(5), torch.full((5,), 0.5)), 1)),
+    (
+        rp.ZeroInflatedNegativeBinomial((2, 3)),
+        Independent(ZeroInflated(td.NegativeBinomial(torch.ones(2, 3), 0.5), torch.zeros(2, 3)), 2),
+    ),
+    (rp.QuantizedCategorical((1, 2, 2), 9), Independent(Levels(torch.zeros(1, 2, 2, 9), step=1 / 8), 3)),
+    (rp.DiscretizedLogistic(5), Independent(DiscretizedLogisticMixture(MIDDLE, MIDDLE, MIDDLE / 4), 1)),
+    (rp.DiscretizedLogistic(5, 256, 3), Independent(DiscretizedLogisticMixture(MIDDLE, MIDDLE, MIDDLE / 4), 1)),
+    (rp.SharedScaleGaussian((2, 3)), Independent(td.Normal(torch.zeros(2, 3), torch.ones(2, 3)), 2)),
+    (rp.SharedScaleGaussian(5, "optimal"), Independent(td.Normal(torch.zeros(5), torch.ones(5)), 1)),
     (rp.TorchFamily(td.Normal, 5, scale=0.5), Independent(td.Normal(torch.zeros(5), torch.full((5,), 0.5)), 1)),
+    (rp.Laplace((2, 3)), Independent(td.Laplace(torch.zeros(2, 3), torch.ones(2, 3)), 2)),
+    (rp.Logistic(5), Independent(LogitRelaxedBernoulli(1.0, torch.zeros(5)), 1)),
+    (rp.StudentT(5), Independent(td.StudentT(4.0, torch.zeros(5), torch.ones(5)), 1)),
+    (rp.StudentT(5, df=30.0), Independent(td.StudentT(30.0, torch.zeros(5), torch.ones(5)), 1)),
+    (rp.LogNormal((2, 3)), Independent(td.LogNormal(torch.zeros(2, 3), torch.ones(2, 3)), 2)),
+    (rp.Gamma(5), Independent(td.Gamma(torch.ones(5), torch.ones(5)), 1)),
+    (rp.Beta((2, 3)), UNIFORM),
+    (rp.Kumaraswamy((2, 3)), UNIFORM),
+    (rp.ContinuousBernoulli((2, 3)), UNIFORM),
+    (rp.Dirichlet(4, 3), Independent(td.Dirichlet(torch.ones(4, 3)), 1)),
+    (rp.Dirichlet((2, 2), 3), Independent(td.Dirichlet(torch.ones(2, 2, 3)), 2)),
+    (rp.Dirichlet((), 3), td.Dirichlet(torch.ones(3))),
+    (rp.LogisticNormal(4, 2), Independent(td.LogisticNormal(torch.zeros(4, 1), torch.ones(4, 1)), 1)),
+    (rp.Gaussian(4, covariance="full"), td.MultivariateNormal(torch.zeros(4), torch.eye(4))),
+    (rp.Gaussian(4, covariance=2), td.MultivariateNormal(torch.zeros(4), torch.eye(4))),
+    (rp.Gaussian((2, 3), scale=0.1), Independent(td.Normal(torch.zeros(2, 3), torch.full((2, 3), 0.1)), 2)),
 ]
 IDS = [str(family) for family, _ in FAMILIES]
 
@@ -67,7 +102,21 @@ def test_grey_pixels_are_values_of_the_likelihood_and_not_of_the_latent():
 
 
 @pytest.mark.parametrize(
-    "family", [rp.Gaussian(3), rp.Bernoulli(3), rp.Categorical(2, 3), rp.TorchFamily(td.Gamma, 3)], ids=str
+    "family",
+    [
+        rp.Gaussian(3),
+        rp.Bernoulli(3),
+        rp.Categorical(2, 3),
+        rp.TorchFamily(td.Gamma, 3),
+        rp.Ordinal(3, 4),
+        rp.Binomial(3, 5),
+        rp.Poisson(3),
+        rp.Poisson(3, largest=5),
+        rp.QuantizedCategorical(3, 4),
+        rp.DiscretizedLogistic(3, 16, 2),
+        rp.SharedScaleGaussian(3),
+    ],
+    ids=str,
 )
 def test_every_kl_against_monte_carlo(family, float64):
     p, q = (family(torch.randn(4, family.num_params)) for _ in range(2))

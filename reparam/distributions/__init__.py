@@ -1,9 +1,31 @@
 """What `torch.distributions` lacks or gets wrong; each one a torch `Distribution`."""
 
+from reparam.distributions.autoregressive import Autoregressive as Autoregressive
 from reparam.distributions.bernoulli import Bernoulli as Bernoulli
+from reparam.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
+from reparam.distributions.dirichlet import Beta as Beta
+from reparam.distributions.dirichlet import Dirichlet as Dirichlet
+from reparam.distributions.discretized_logistic import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from reparam.distributions.enumeration import joint_support as joint_support
+from reparam.distributions.flow import Flow as Flow
+from reparam.distributions.gamma import Gamma as Gamma
+from reparam.distributions.hyperspherical_uniform import HypersphericalUniform as HypersphericalUniform
+from reparam.distributions.kumaraswamy import Kumaraswamy as Kumaraswamy
+from reparam.distributions.laplace import Laplace as Laplace
+from reparam.distributions.levels import Levels as Levels
+from reparam.distributions.log_normal import LogNormal as LogNormal
 from reparam.distributions.log_relaxed_categorical import LogRelaxedCategorical as LogRelaxedCategorical
+from reparam.distributions.logistic import Logistic as Logistic
+from reparam.distributions.logistic_normal import LogisticNormal as LogisticNormal
 from reparam.distributions.logit_relaxed_bernoulli import LogitRelaxedBernoulli as LogitRelaxedBernoulli
+from reparam.distributions.mixture import Mixture as Mixture
+from reparam.distributions.negative_binomial import NegativeBinomial as NegativeBinomial
 from reparam.distributions.one_hot_categorical import OneHotCategorical as OneHotCategorical
+from reparam.distributions.poisson import Poisson as Poisson
+from reparam.distributions.power_spherical import PowerSpherical as PowerSpherical
+from reparam.distributions.student_t import StudentT as StudentT
+from reparam.distributions.support import LevelSet as LevelSet
+from reparam.distributions.von_mises import VonMises as VonMises
 from reparam.distributions.without_replacement import log_outside_subsets as log_outside_subsets
 from reparam.distributions.without_replacement import sample_without_replacement as sample_without_replacement
+from reparam.distributions.zero_inflated import ZeroInflated as ZeroInflated

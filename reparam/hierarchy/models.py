@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from reparam._tensors import folded
 from reparam.families import Family
 from reparam.hierarchy.chain import Chain, Part
-from reparam.model import check_observation
+from reparam.model import check_observation, check_prior
 
 
 class _Layers(nn.Module, ABC):
@@ -31,6 +31,8 @@ class _Layers(nn.Module, ABC):
     ) -> None:
         super().__init__()
         _check_layers(latents, observation, encoders=encoders, decoders=decoders)
+        if prior is not None:
+            check_prior(prior, latents[-1])
         self.latents = {f"z{number}": family for number, family in enumerate(latents, 1)}
         self.observation = observation
         self.learned_families = nn.ModuleList(family for family in latents if isinstance(family, nn.Module))
