@@ -186,6 +186,11 @@ def densities() -> str:
     return markdown(["trained with", "right density", "torch's density", "pixels beyond logit 10"], rows)
 
 
+def mistakes() -> str:
+    """What torch's distributions get wrong."""
+    return markdown(["", "torch", "reparam"], results("torch_errors")["rows"])
+
+
 ESTIMATORS = {
     "overview": overview,
     "bernoulli": lambda: bias("bernoulli"),
@@ -197,7 +202,7 @@ ESTIMATORS = {
 }
 PAGES = {
     ROOT / "docs" / "estimators.md": ESTIMATORS,
-    ROOT / "docs" / "latents.md": {"latents": latents, "layers": layers, "densities": densities},
+    ROOT / "docs" / "latents.md": {"latents": latents, "layers": layers, "densities": densities, "mistakes": mistakes},
 }
 
 

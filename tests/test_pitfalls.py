@@ -5,10 +5,17 @@ import math
 import pytest
 import torch
 from helpers import assert_mean, exact_log_likelihood, gradient, small_vae
+from hierarchies import belief_network
 from torch.distributions import Independent, kl_divergence
 
 import reparam as rp
-from reparam.distributions import Bernoulli, LogitRelaxedBernoulli, LogRelaxedCategorical, OneHotCategorical
+from reparam.distributions import (
+    Bernoulli,
+    LogitRelaxedBernoulli,
+    LogRelaxedCategorical,
+    OneHotCategorical,
+    joint_support,
+)
 
 
 def test_pitfall_1_kl_of_relaxed_distributions_exists():
@@ -98,6 +105,43 @@ def test_pitfall_11_independent_latents_are_enumerated_and_compile_and_vmap():
     family = rp.Categorical(3, 4)
     log_probs = torch.vmap(lambda params: family(params).log_prob(family(params).mode))(torch.randn(5, 12))
     assert log_probs.shape == (5,)
+
+
+MOVED = {
+    "standard": lambda latent, encoder: None,
+    "learned": lambda latent, encoder: rp.LearnedPrior(latent),
+    "mixture": lambda latent, encoder: rp.MixturePrior(latent, 3),
+    "vamp": lambda latent, encoder: rp.VampPrior(latent, encoder, torch.rand(4, 6)),
+}
+
+
+@pytest.mark.parametrize("prior", MOVED)
+def test_pitfall_12_every_distribution_follows_the_model(prior):
+    """A distribution has no `.to`: it is made of the model's parameters and buffers in each forward pass."""
+    latent = rp.Gaussian(3)
+    encoder = rp.mlp(6, [5], latent.num_params)
+    made = MOVED[prior](latent, encoder)
+    model = rp.VAE(latent, rp.Bernoulli(6), encoder, rp.mlp(3, [5], 6), prior=made)
+    model.prior().sample()  # whatever may be kept between calls
+    model.double()
+    assert model.prior().sample().dtype == torch.float64
+    assert model.posterior(torch.rand(2, 6).double()).sample().dtype == torch.float64
+    model.to("meta")
+    z = model.posterior(torch.rand(2, 6, device="meta", dtype=torch.float64)).rsample((5,))
+    for log_prob in (model.prior().log_prob(z), model.posterior(torch.rand(2, 6, device="meta").double()).log_prob(z)):
+        assert log_prob.device.type == "meta"
+        assert log_prob.shape == (5, 2)
+
+
+def test_pitfall_12_every_layer_follows_the_model():
+    model = belief_network()
+    model.prior().sample()
+    model.double().to("meta")
+    x = torch.rand(2, 6, device="meta", dtype=torch.float64)
+    z = model.posterior(x).sample((5,))
+    for log_prob in (model.prior().log_prob(z), model.posterior(x).log_prob(z), model.likelihood(z).log_prob(x)):
+        assert (log_prob.device.type, log_prob.dtype, log_prob.shape) == ("meta", torch.float64, (5, 2))
+    assert joint_support(model.prior()).device.type == "meta"
 
 
 def test_pitfall_13_the_relaxed_objective_is_named_and_not_called_a_bound():
