@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from reparam._checks import whole
-from reparam.draws import ours
-from reparam.hierarchy import Chain
+from reparam.distributions import ours
+from reparam.hierarchy.chain import Chain, same_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Divergence:
         value: `[*batch]`.
         standard_error: of `value` as an estimate, `[*batch]`; zero where it is in closed form.
         method: how it was found.
-        by_part: of two chains the KL of each part given those drawn before it, which sum to `value`; else empty.
+        by_part: of two chains of the same parts, the KL of each given those drawn before it, which sum to `value`.
     """
 
     value: Float[Tensor, "*batch"]
@@ -44,7 +44,7 @@ def kl(q: Distribution, p: Distribution, *, num_samples: int = 1000) -> Divergen
         num_samples: how many draws of q, where there is no closed form.
 
     Raises:
-        ValueError: other event shapes.
+        ValueError: other event shapes, or a batch shape of p that is neither q's nor empty.
 
     Example:
         >>> from torch.distributions import Laplace, Normal, StudentT
@@ -57,8 +57,13 @@ def kl(q: Distribution, p: Distribution, *, num_samples: int = 1000) -> Divergen
             f"q has event shape {tuple(q.event_shape)} and p {tuple(p.event_shape)}; both must be distributions of the "
             "same variable. Wrap per-element distributions in torch.distributions.Independent."
         )
+    if p.batch_shape not in (torch.Size(), q.batch_shape):
+        raise ValueError(
+            f"q has batch shape {tuple(q.batch_shape)} and p {tuple(p.batch_shape)}; p has that of q or none, so that "
+            "no draw of q meets another one's p. Expand one of them, or wrap axes in torch.distributions.Independent."
+        )
     with torch.no_grad():
-        if isinstance(q, Chain) and isinstance(p, Chain):
+        if isinstance(q, Chain) and isinstance(p, Chain) and same_layout(q, p):
             return _of_chains(q, p, num_samples)
         value = _closed_form(q, p)
         if value is not None:

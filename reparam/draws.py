@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution, kl_divergence
-from torch.distributions import OneHotCategorical as TorchOneHotCategorical
 
 from reparam._checks import whole
-from reparam._tensors import independent, memo, unwrap
-from reparam.distributions import Bernoulli, OneHotCategorical
-from reparam.hierarchy.chain import Chain, pairs_of_parts
+from reparam._tensors import memo, unwrap
+from reparam.distributions import ours
+from reparam.hierarchy.chain import Chain, pairs_of_parts, same_layout
+from reparam.hierarchy.composite import Composite
 from reparam.model import LatentVariableModel
 
 
@@ -73,6 +72,15 @@ class Draw:
         columns = _kl_columns(self.posterior, self.prior)
         return columns if columns.shape[1] > 1 else self.kl.unsqueeze(1)
 
+    @memo
+    def kl_by_layer(self) -> Float[Tensor, "B L"]:
+        """Without a closed form: the mean of log q(z|x) - log p(z) over the samples, by part of a chain."""
+        q, p = self.posterior, self.prior
+        if isinstance(q, Chain) and isinstance(p, Chain) and same_layout(q, p):
+            log_q, log_p = q.log_prob_by_part(self.z), p.log_prob_by_part(self.z)
+            return torch.stack([(log_q[name] - log_p[name]).mean(0) for name in q.families], 1)
+        return (self.log_posterior - self.log_prior).mean(0).unsqueeze(1)
+
     def _checked(self, term: str, log_prob: Tensor) -> Tensor:
         expected = (self.z.shape[0], self.x.shape[0])
         if log_prob.shape != expected:
@@ -81,16 +89,6 @@ class Draw:
                 f"{expected}. Wrap a per-element distribution in torch.distributions.Independent."
             )
         return log_prob
-
-
-def ours(distribution: Distribution) -> Distribution:
-    """torch's Bernoulli and one-hot Categorical as this library's, whose KL broadcasts and stays finite."""
-    base, num_axes = unwrap(distribution)
-    if isinstance(base, TorchBernoulli):
-        return independent(Bernoulli(base.logits, validate_args=False), num_axes)
-    if isinstance(base, TorchOneHotCategorical):
-        return independent(OneHotCategorical(base.logits, validate_args=False), num_axes)
-    return distribution
 
 
 def _kl_columns(q: Distribution, p: Distribution) -> Float[Tensor, "B D"]:
@@ -135,11 +133,19 @@ def draw(model: LatentVariableModel, x: Tensor, num_samples: int = 1, *, reparam
     posterior = model.posterior(x)
     if reparameterized and not posterior.has_rsample:
         raise ValueError(
-            f"the posterior {type(unwrap(posterior)[0]).__name__} has no rsample: no gradient passes its draws. "
+            f"the posterior {_named(posterior)} has no rsample: no gradient passes its draws. "
             "Use RLOO for any latent, Relaxed for Bernoulli and Categorical, or Enumerate for a small one."
         )
     z = posterior.rsample((num_samples,)) if reparameterized else posterior.sample((num_samples,))
     return score(model, x, z, posterior)
+
+
+def _named(distribution: Distribution) -> str:
+    """A distribution's class, or those of its parts."""
+    base = unwrap(distribution)[0]
+    if isinstance(base, Composite):
+        return f"of the parts {', '.join(f'{name} ({family})' for name, family in base.families.items())}"
+    return type(base).__name__
 
 
 def score(model: LatentVariableModel, x: Tensor, z: Tensor, posterior: Distribution) -> Draw:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,8 @@ class VAE(nn.Module):
         if self.prior_module is not None:
             made: Distribution = self.prior_module()
             return made
-        if torch.compiler.is_compiling():  # a graph is made once; there is nothing to save, and a cache would be state
+        # a graph is made once, so there is nothing to save; and a family with parameters makes another prior each time
+        if torch.compiler.is_compiling() or isinstance(self.latent, nn.Module):
             return self.latent.standard(torch.zeros_like(self._standard))
         where = (self._standard.device, self._standard.dtype)
         if self._prior is None or self._prior[0] != where:
@@ -149,6 +150,18 @@ def check_prior(prior: object, latent: Family) -> None:
             f"of {latent} has shape {tuple(latent.event_shape)}, and a prior has no batch axes. Wrap per-element "
             "distributions in torch.distributions.Independent, and give latent and prior one shape."
         )
+    if _is_discrete(made) != _is_discrete(latent.member):
+        has = {True: "probabilities of discrete values", False: "a density"}
+        p, q = has[_is_discrete(made)], has[_is_discrete(latent.member)]
+        raise ValueError(f"the prior has {p} and the latent {latent} has {q}: their ratio bounds nothing. {remedy}")
+
+
+def _is_discrete(distribution: Distribution) -> bool:
+    try:
+        support: Any = distribution.support
+    except NotImplementedError:  # a flow of zuko has none; it is a density
+        return False
+    return bool(getattr(support, "is_discrete", False))
 
 
 def _made_in_eval_mode(prior: nn.Module, remedy: str) -> object:

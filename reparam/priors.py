@@ -22,8 +22,9 @@ from reparam.networks import masked_mlp
 class LearnedPrior(nn.Module):
     """A member of the latent's family with learned parameters, at the start the standard one.
 
-    The KL stays in closed form. For a Gaussian latent with a linear first layer in the decoder the model is no richer,
-    as that layer can take a shift and a scale; for a discrete latent, with learned probabilities, it is.
+    The KL stays in closed form where the family has one between any two members. For a Gaussian latent with a linear
+    first layer in the decoder the model is no richer, as that layer can take a shift and a scale; for a discrete
+    latent, with learned probabilities, it is.
 
     Args:
         latent: the model's latent family.
@@ -222,10 +223,11 @@ def _check_family(latent: object) -> None:
 
 def _plain(latent: Family) -> Family:
     _check_family(latent)
-    if isinstance(latent, Flow):
+    flows = [part for part in latent.modules() if isinstance(part, Flow)] if isinstance(latent, nn.Module) else []
+    if flows:
         raise TypeError(
-            f"latent is {latent}, whose map is the posterior's; the prior would share it. Give the prior its base: "
-            f"{latent.base}."
+            f"latent is {latent}, and the map of {flows[0]} is the posterior's; the prior would share it. Give the "
+            f"prior its base: {flows[0].base}."
         )
     return latent
 

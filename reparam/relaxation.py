@@ -39,20 +39,28 @@ class RelaxedChain(Composite):
         self.temperature = temperature
         self.straight_through = straight_through
         super().__init__(exact.families, exact.batch_shape)
-        members = {name: unwrap(exact.member(name))[0] for name in exact.families}
+        members = {name: exact.member(name) for name in exact.families}
         self.kinds = {name: _kind(member) for name, member in members.items()}
-        rigid = [name for name, member in members.items() if self.kinds[name] is None and not member.has_rsample]
-        if rigid or not any(self.kinds.values()):
-            neither = f"parts {rigid} have neither a relaxation nor rsample. Use RLOO."
-            nothing = "no part of the latent is Bernoulli or one-hot Categorical. Use Pathwise."
-            raise TypeError(f"the latent cannot be relaxed: {neither if rigid else nothing}")
-        self.has_rsample = True
+        self._nested = {
+            name: RelaxedChain(member, temperature, straight_through)
+            for name, member in members.items()
+            if isinstance(member, Chain) and self.kinds[name]
+        }
+        if not any(self.kinds.values()):
+            raise TypeError(
+                "the latent cannot be relaxed: no part of it is Bernoulli or one-hot Categorical. Use Pathwise."
+            )
+        self.rigid = [name for name, member in members.items() if not (self.kinds[name] or member.has_rsample)]
+        self.has_rsample = not self.rigid
 
     def parts(self, values: Mapping[str, Tensor]) -> Iterator[tuple[str, Distribution]]:
         seen: dict[str, Tensor] = {}
         for name, part in self.exact.parts(seen):
-            yield name, relax_distribution(part, self.temperature) if self.kinds[name] else part
+            yield name, self._relaxed(part) if self.kinds[name] else part
             seen[name] = self._squashed(name, values[name])
+
+    def _relaxed(self, part: Distribution) -> Distribution:
+        return relax_distribution(part, self.temperature, straight_through=self.straight_through)
 
     def squash(self, y: Tensor) -> Tensor:
         """The relaxed value in the space of the exact one."""
@@ -60,6 +68,8 @@ class RelaxedChain(Composite):
 
     def _squashed(self, name: str, y: Tensor) -> Tensor:
         kind = self.kinds[name]
+        if name in self._nested:
+            return self._nested[name].squash(y)
         return y if kind is None else squash(y, binary=(kind == "bits"), hard=self.straight_through)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> RelaxedChain:
@@ -79,12 +89,17 @@ _RELAXED = (
 
 def is_relaxed(distribution: Distribution) -> bool:
     """Whether this is a relaxed Bernoulli or Categorical, ours or torch's."""
-    return isinstance(unwrap(distribution)[0], _RELAXED)
+    base = unwrap(distribution)[0]
+    if isinstance(base, Chain):
+        return any(is_relaxed(base.member(name)) for name in base.families)
+    return isinstance(base, _RELAXED)
 
 
 def _kind(distribution: Distribution) -> str | None:
-    """Which relaxation it has, "bits" or "symbols", or None."""
+    """Which relaxation it has, "bits", "symbols" or "parts", or None."""
     base, _ = unwrap(distribution)
+    if isinstance(base, Chain):
+        return "parts" if any(_kind(base.member(name)) for name in base.families) else None
     if isinstance(base, distributions.Bernoulli | Bernoulli):
         return "bits"
     return "symbols" if isinstance(base, distributions.OneHotCategorical | OneHotCategorical) else None

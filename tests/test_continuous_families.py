@@ -154,3 +154,10 @@ def test_continuous_families_refuse_values_with_a_remedy(act, message):
 def test_a_scale_is_one_number(scale):
     with pytest.raises(TypeError, match=r"it must be a number\. Leave it out"):
         rp.Gaussian(3, scale=scale)
+
+
+@pytest.mark.parametrize("covariance", ["full", 2])
+def test_a_covariance_in_half_precision_is_refused(covariance):
+    family = rp.Gaussian(3, covariance=covariance)
+    with pytest.raises(TypeError, match=r"received torch.bfloat16; a covariance needs float32"):
+        family(torch.zeros(2, family.num_params, dtype=torch.bfloat16))

@@ -54,3 +54,32 @@ def test_kl_has_the_error_that_it_claims(float64):
     spread = torch.stack([f.value for f in found]).std()
     claimed = torch.stack([f.standard_error for f in found]).mean()
     assert 0.85 < claimed / spread < 1.15  # the spread of 400 runs is known to 3.5 %
+
+
+def test_chains_of_other_layouts_are_compared_by_their_values(float64):
+    """The same z means the same place in both, whatever the parts are called."""
+    g = rp.Gaussian(2)
+    a, b, zero = torch.randn(4), torch.randn(4), torch.zeros(4)
+    q = rp.Chain({"a": g, "b": g}, {"a": g(a), "b": g(b)})
+    p = rp.Chain({"b": g, "a": g}, {"b": g(zero), "a": g(b)})
+    found = rp.kl(q, p, num_samples=20_000)
+    exact = kl_divergence(g(a), g(zero)) + kl_divergence(g(b), g(b))
+    assert found.method == "samples"
+    assert abs(found.value - exact) < 4 * found.standard_error
+    assert not found.by_part
+    same = rp.kl(q, rp.Chain({"a": g, "b": g}, {"a": g(zero), "b": g(b)}))
+    torch.testing.assert_close(same.value, exact)
+
+
+def test_no_draw_meets_another_ones_p():
+    with pytest.raises(ValueError, match=r"q has batch shape \(\) and p \(7,\)"):
+        rp.kl(Normal(0.0, 1.0), torch.distributions.StudentT(3.0, torch.arange(7.0), 1.0))
+
+
+def test_torchs_coins_in_a_chain_have_finite_kls(float64):
+    latent = rp.Joint(a=rp.TorchFamily(Bernoulli, 2), b=rp.Categorical(1, 3))
+    q, p = latent(torch.randn(5, 5) * 1e3), latent(torch.zeros(5))
+    found = rp.kl(q, p)
+    assert found.method == "closed form"
+    assert found.value.shape == (5,)
+    assert found.value.isfinite().all()

@@ -7,6 +7,7 @@ import torch
 from helpers import assert_mean, exact_log_likelihood, gradient, gradients, largest_z, small_vae
 from hierarchies import IDS, MODELS, belief_network, gaussian_hierarchy, ladder, symbols_over_bits
 from torch import nn
+from torch.distributions import Independent
 
 import reparam as rp
 from reparam.distributions import joint_support
@@ -195,6 +196,101 @@ def test_a_learned_prior_of_the_top_layer_is_a_module():
     assert (model.top.logits.grad != 0).any()
 
 
+class RelaxedByHand:
+    """A chain whose part is relaxed, posing as an exact model."""
+
+    def prior(self):
+        relaxed = Independent(rp.distributions.LogitRelaxedBernoulli(0.5, torch.zeros(3)), 1)
+        return rp.Chain({"a": rp.Gaussian(3)}, {"a": relaxed})
+
+    def posterior(self, x):
+        return self.prior().expand((len(x),))
+
+    def likelihood(self, z):
+        return rp.Bernoulli(6)(torch.zeros(*z.shape[:-1], 6))
+
+
+def test_a_chain_scores_its_own_draw_with_the_networks_that_drew_it(float64):
+    """With dropout in a layer, another run of the network would be another distribution, and no bound."""
+    model = belief_network(sizes=(2, 2), scale=2.0)
+    model.encoders[1] = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2))
+    x = torch.rand(1, 6).round()
+    evidence = exact_log_likelihood(model, x).exp()
+    weights = rp.draw(model, x.expand(400, 6), num_samples=100).log_weight.exp()
+    assert_mean(weights.flatten(), evidence)
+
+
+def test_a_chain_remembers_one_draw_and_nothing_else(float64):
+    for make, method in ((belief_network, "sample"), (gaussian_hierarchy, "rsample")):
+        model, x = make(), torch.rand(4, 6).round()
+        posterior = model.posterior(x)
+        z = getattr(posterior, method)((3,))
+        fresh = model.posterior(x)
+        torch.testing.assert_close(posterior.log_prob(z), fresh.log_prob(z))
+        torch.testing.assert_close(posterior.log_prob(z.clone()), fresh.log_prob(z))
+        assert not posterior.sample().requires_grad
+        with torch.no_grad():
+            z = posterior.sample((3,))
+        score = gradient(posterior.log_prob(z).sum(), model)  # drawn without gradients, scored with them
+        torch.testing.assert_close(score, gradient(fresh.log_prob(z).sum(), model))
+        assert (score != 0).any()
+        z[0] = z[1]
+        torch.testing.assert_close(posterior.log_prob(z), fresh.log_prob(z))
+
+
+def test_what_a_layer_learns_belongs_to_the_model():
+    flow = rp.Flow(rp.Gaussian(2), "maf", hidden=[8])
+    for model in (
+        rp.Hierarchy([flow], rp.Bernoulli(6), [nn.Linear(6, 4)], [nn.Linear(2, 6)]),
+        small_vae(rp.Joint(a=flow, b=rp.Gaussian(2))),
+        small_vae(rp.Joint(a=rp.Joint(c=flow), b=rp.Gaussian(2))),
+    ):
+        learned = {id(p) for p in flow.parameters()}
+        assert learned <= {id(p) for p in model.parameters()}
+        assert len(list(model.parameters())) == len(dict(model.named_parameters()))
+        before = [p.detach().clone() for p in flow.parameters()]
+        rp.fit(model, rp.Pathwise(), torch.rand(20, 6).round(), epochs=2, batch_size=10, lr=0.01)
+        assert any(not torch.equal(p, old) for p, old in zip(flow.parameters(), before, strict=True))
+        assert not any("_standard" in name for name in model.state_dict())
+        assert model.double().prior().sample().dtype == torch.float64
+        model.float()
+
+
+def test_corrections_may_come_as_images():
+    model = ladder([rp.Gaussian(3), rp.Gaussian(2)])
+    model.corrections[0] = nn.Sequential(model.corrections[0], nn.Unflatten(1, (6, 1, 1)))
+    assert model.posterior(torch.rand(4, 6)).sample((2,)).shape == (2, 4, 5)
+
+
+def test_both_chains_expand(float64):
+    chains = (belief_network().prior(), rp.relax(belief_network(), 0.4, straight_through=True).prior())
+    for chain in chains:
+        wide = chain.expand((5, 3))
+        z = wide.sample((2,))
+        assert z.shape == (2, 5, 3, 8)
+        torch.testing.assert_close(wide.log_prob(z), chain.log_prob(z))
+    states = chains[0].expand((5,)).enumerate_support()
+    assert states.shape == (256, 5, 8)
+    assert states.dtype == torch.float64
+    assert chains[0].enumerate_support(expand=False).shape == (256, 8)
+
+
+@pytest.mark.parametrize("bound", [rp.beta_elbo(3.0), rp.free_bits(0.05)], ids=str)
+def test_a_ladder_warms_up_by_the_kl_of_its_samples(bound, float64):
+    """Without a closed form the penalty is of log q - log p, layer by layer."""
+    model, x = ladder([rp.Gaussian(3), rp.Gaussian(2)], scale=0.3), torch.rand(4, 6).round()
+    torch.manual_seed(3)
+    samples = rp.draw(model, x, 5, reparameterized=True)
+    assert samples.kl_by_layer.shape == (4, 2)
+    torch.testing.assert_close(samples.kl_by_layer.sum(1), (samples.log_posterior - samples.log_prior).mean(0))
+    torch.manual_seed(3)
+    estimate = rp.Pathwise(5, bound=bound)(model, x)
+    expected = samples.log_likelihood.mean(0) - bound.penalty(samples.kl_by_layer)
+    torch.testing.assert_close(estimate.bound, expected.detach())
+    torch.testing.assert_close(gradient(estimate.loss, model), gradient(-expected.mean(), model))
+    assert estimate.name == str(bound)
+
+
 BITS = rp.Bernoulli(2)
 REFUSED = [
     (rp.Joint, TypeError, "no part was given"),
@@ -219,9 +315,29 @@ REFUSED = [
     ),
     (lambda: rp.relax(gaussian_hierarchy(), 0.5), TypeError, "cannot be relaxed.*Use Pathwise"),
     (
-        lambda: rp.relax(small_vae(rp.Joint(a=BITS, b=rp.TorchFamily(torch.distributions.Poisson, 2))), 0.5),
-        TypeError,
-        r"parts \['b'\] have neither",
+        lambda: rp.Relaxed(0.5)(small_vae(rp.Joint(a=BITS, b=rp.Poisson(2))), torch.zeros(2, 6)),
+        ValueError,
+        r"of the parts a \(Bernoulli.*, b \(Poisson.*\) has no rsample.*Use RLOO",
+    ),
+    (
+        lambda: rp.Chain({"a": BITS}, {"a": BITS(torch.zeros(5, 2)).base_dist}),
+        ValueError,
+        r"part a has event shape \(\) and batch shape \(5, 2\).*Independent",
+    ),
+    (lambda: rp.Hierarchy(BITS, BITS, [], []), TypeError, "give a list of families"),
+    (lambda: rp.Joint(BITS), TypeError, "has no name; name families"),
+    (
+        lambda: rp.Ladder([BITS], BITS, [nn.Identity()], [nn.Linear(2, 1)], [nn.Identity()]).posterior(
+            torch.ones(3, 2)
+        ),
+        ValueError,
+        "correction 1 has 1 outputs; Bernoulli.* takes 2",
+    ),
+    (lambda: rp.evaluate(RelaxedByHand(), torch.zeros(2, 6)), TypeError, "a relaxed distribution"),
+    (
+        lambda: rp.Hierarchy([BITS], BITS, [nn.Identity()], [nn.Identity()], prior=rp.LearnedPrior(rp.Gaussian(2))),
+        ValueError,
+        "the prior has a density and the latent .* has probabilities of discrete values",
     ),
 ]
 

@@ -177,7 +177,7 @@ REFUSALS = [
         "1 samples; it takes from 2 to 8",
     ),
     (
-        lambda: rp.Pathwise(bound=rp.free_bits(0.1))(
+        lambda: rp.RLOO(4, bound=rp.free_bits(0.1))(
             small_vae(rp.TorchFamily(torch.distributions.StudentT, 2)), torch.rand(2, 6)
         ),
         ValueError,

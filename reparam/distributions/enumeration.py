@@ -39,7 +39,7 @@ def joint_support(distribution: Distribution, *, max_states: int = MAX_STATES) -
     if not base.has_enumerate_support:
         raise TypeError(
             f"{type(base).__name__} cannot list its states; enumeration takes distributions of finite support "
-            "such as Bernoulli or Categorical. Use Pathwise for a continuous latent, RLOO for an infinite one."
+            "such as Bernoulli or Categorical. Use RLOO for any latent, Pathwise for a continuous one."
         )
     support = base.enumerate_support(expand=False)
     num_values = support.shape[0]

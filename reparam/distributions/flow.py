@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Transform, constraints
 
-from reparam._tensors import at_least_float32
+from reparam._tensors import at_least_float32, version_of
 
 
 class _Drawn(NamedTuple):
@@ -70,7 +70,7 @@ class Flow(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         u = self.base.rsample(sample_shape)
         z, log_det = self._through(self.transforms, u)
-        self._drawn = _Drawn(z, _version(z), u, log_det, torch.is_grad_enabled())
+        self._drawn = _Drawn(z, version_of(z), u, log_det, torch.is_grad_enabled())
         return z
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -87,7 +87,7 @@ class Flow(Distribution):
 
     def _remembered(self, value: Tensor) -> _Drawn | None:
         drawn = self._drawn
-        if drawn is None or drawn.z is not value or drawn.version != _version(value):
+        if drawn is None or drawn.z is not value or drawn.version != version_of(value):
             return None
         return drawn if drawn.differentiable or not torch.is_grad_enabled() else None
 
@@ -101,11 +101,6 @@ class Flow(Distribution):
             num_axes = event_dim - transform.domain.event_dim  # that the transform takes to be independent
             total = total + at_least_float32(log_det.flatten(-num_axes).sum(-1) if num_axes else log_det)
         return u, total
-
-
-def _version(z: Tensor) -> int:
-    """How often z was changed in place, where that is counted."""
-    return 0 if torch.compiler.is_compiling() or z.is_inference() else z._version
 
 
 def _step(transform: Any, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -219,5 +219,6 @@ def penalty(bound: Objective, samples: Draw) -> Tensor:
     except NotImplementedError as error:
         raise ValueError(
             f"{name_of(bound)} needs the KL in closed form here, and {str(error).rstrip('.')}. Use bound=rp.elbo with "
-            "an estimator that samples the KL: RLOO, Pathwise(kl='sampled'), or Relaxed(kl='relaxed')."
+            "an estimator that samples the KL: RLOO for any latent, DisARM for bits, DisARMTree for symbols, "
+            "Pathwise(kl='sampled') for one with rsample, Relaxed(kl='relaxed') for layers of bits and symbols."
         ) from error

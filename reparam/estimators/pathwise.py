@@ -38,7 +38,8 @@ class Pathwise(Scheduled):
         bound: `elbo`, `iwae`, `renyi(...)`, `tvo(...)` or any function `[K, B] -> [B]` of log-weights; or the penalised
             `beta_elbo(...)` and `free_bits(...)`.
         kl: "analytic" takes KL(q || p) in closed form and samples the likelihood only; "sampled" scores samples;
-            "auto" is analytic where the bound is the ELBO and the closed form is known, and sampled elsewhere.
+            "auto" is analytic where the bound is the ELBO or a penalised one and the closed form is known, and sampled
+            elsewhere: of a chain of layers layer by layer, which is what `free_bits` then counts.
         gradient: "total" differentiates the value. Both others leave out terms whose expectation is zero: "stl"
             (sticking the landing, for the ELBO) the gradient of log q through its parameters, so that the variance
             vanishes where q is the true posterior; "dreg" (doubly reparameterised, for iwae) also reparameterises the
@@ -99,7 +100,7 @@ class Pathwise(Scheduled):
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         samples = draw(model, x, fixed_samples(self.num_samples), reparameterized=True)
         if isinstance(self.bound, PenalisedBound):
-            bound = samples.log_likelihood.mean(0) - penalty(self.bound, samples)
+            bound = samples.log_likelihood.mean(0) - self._penalty(self.bound, samples)
             return Estimate.of(bound, bound_name(self.bound, samples))
         if self.gradient != "total":
             return Estimate.of(self._without_score(samples), bound_name(self.bound, samples))
@@ -123,6 +124,12 @@ class Pathwise(Scheduled):
             shares = share.reshape(*share.shape, *(1,) * (z.ndim - share.ndim))
             z.register_hook(lambda gradient: gradient * shares.to(gradient.dtype))
         return with_gradient_of(weighed(iwae, samples), (share * log_weight).sum(0))
+
+    def _penalty(self, bound: PenalisedBound, samples: Draw) -> Tensor:
+        """What the KL costs; without a closed form by the layers of a chain, from the samples."""
+        if self.kl == "analytic" or self._closed_form_kl(samples) is not None:
+            return penalty(bound, samples)
+        return bound.penalty(samples.kl_by_layer)
 
     def _closed_form_kl(self, samples: Draw) -> Tensor | None:
         try:

@@ -22,7 +22,8 @@ class WakeSleep(Scheduled):
     """The wake-sleep algorithm, for any latent: the decoder explains the data, the encoder the decoder's dreams.
 
     The gradient of the generative parameters is unbiased for that of the ELBO. The posterior's is unbiased for that of
-    `-E_p(x)[KL(p(z|x) || q(z|x))]`: another objective, so the two together are the gradient of no bound.
+    `-E_p(x)[KL(p(z|x) || q(z|x))]`: another objective, so the two together are the gradient of no bound. Where prior
+    and posterior share parameters (`Ladder`, `VampPrior`), these get the sum of both, which is the gradient of neither.
 
     Reference:
         Hinton, Dayan, Frey, Neal, The "wake-sleep" algorithm for unsupervised neural networks, Science, 1995.
@@ -42,7 +43,8 @@ class RWS(Scheduled):
 
     The posterior is fitted to the true one in the other direction than a bound does it, KL(p(z|x) || q(z|x)): on the
     data with self-normalised weights ("wake", biased by order 1/K), on the model's own draws ("sleep", unbiased, but of
-    dreams), or by the mean of both. The gradients together are those of no bound. With one sample "sleep" is WakeSleep.
+    dreams), or by the mean of both. The gradients together are those of no bound, nor are those of parameters that
+    prior and posterior share (`Ladder`, `VampPrior`). With one sample "sleep" is WakeSleep.
 
     Args:
         num_samples: K hard draws for each example, or a schedule; for "wake" at least 2.

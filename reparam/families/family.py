@@ -59,7 +59,7 @@ class Family(ABC):
         """The standard member as an example of what all members have in common: `has_rsample`, `support`."""
         like = next(self.parameters(), None) if isinstance(self, nn.Module) else None
         with torch.no_grad():
-            return self(torch.zeros(self.num_params) if like is None else like.new_zeros(self.num_params))
+            return self(torch.zeros(self.num_params, device="cpu") if like is None else like.new_zeros(self.num_params))
 
     def features(self, z: Float[Tensor, "*batch_event"]) -> Float[Tensor, "*batch num_features"]:
         """A draw `[..., *event_shape]` as the flat numbers `[..., num_features]` that a network reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class QuantizedCategorical(Family):
     """
 
     shape: Shape
-    num_levels: int = 256
+    num_levels: int = field(default=256, kw_only=True)
 
     def __post_init__(self) -> None:
         event_shape = check_shape("shape", self.shape)
@@ -61,8 +61,8 @@ class DiscretizedLogistic(Family):
     """
 
     shape: Shape
-    num_levels: int = 256
-    num_components: int = 1
+    num_levels: int = field(default=256, kw_only=True)
+    num_components: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         event_shape = check_shape("shape", self.shape)

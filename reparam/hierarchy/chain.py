@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints, kl_divergence
 from torch.distributions.kl import register_kl
 
 from reparam._tensors import unwrap
-from reparam.distributions import joint_support
+from reparam.distributions import joint_support, ours
 from reparam.distributions.enumeration import MAX_STATES
 from reparam.families import Family
 from reparam.hierarchy.composite import Composite
@@ -27,6 +27,9 @@ class _Parts(constraints.Constraint):
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
+
+    def __repr__(self) -> str:
+        return "each part in its own support"
 
     def check(self, value: Tensor) -> Tensor:
         inside = torch.ones(value.shape[:-1], dtype=torch.bool, device=value.device)
@@ -49,7 +52,8 @@ class Chain(Composite):
             chain's.
 
     Raises:
-        ValueError: families and parts of different names; a function for the first part.
+        ValueError: families and parts of different names; a function for the first part; a distribution of another
+            event shape than its family's, or of another batch shape than the first part's.
 
     Example:
         >>> from reparam import Gaussian
@@ -65,6 +69,9 @@ class Chain(Composite):
         first = next(iter(parts.values()))
         if not isinstance(first, Distribution):
             raise ValueError("the first part drawn depends on nothing; give it as a distribution, not as a function.")
+        for name, part in parts.items():
+            if isinstance(part, Distribution):
+                _check_part(name, part, families[name], first.batch_shape)
         self._parts = parts
         self.first = first
         super().__init__(families, first.batch_shape)
@@ -134,9 +141,24 @@ def pairs_of_parts(q: Chain, p: Chain) -> dict[str, tuple[Distribution, Distribu
     Raises:
         NotImplementedError: elsewhere.
     """
-    if not (q.is_product and p.is_product) or list(q.families) != list(p.families):
+    if not (q.is_product and p.is_product and same_layout(q, p)):
         raise NotImplementedError("the KL between chains whose parts depend on one another has no closed form.")
-    return {name: (q.member(name), p.member(name)) for name in q.families}
+    return {name: (ours(q.member(name)), ours(p.member(name))) for name in q.families}
+
+
+def same_layout(q: Chain, p: Chain) -> bool:
+    """Whether both hold the same parts in the same places."""
+    shapes = [[(name, family.event_shape) for name, family in chain.families.items()] for chain in (q, p)]
+    return shapes[0] == shapes[1]
+
+
+def _check_part(name: str, part: Distribution, family: Family, batch_shape: torch.Size) -> None:
+    if part.event_shape != family.event_shape or part.batch_shape not in (torch.Size(), batch_shape):
+        raise ValueError(
+            f"part {name} has event shape {tuple(part.event_shape)} and batch shape {tuple(part.batch_shape)}; its "
+            f"family's is {tuple(family.event_shape)}, and the first part's batch shape {tuple(batch_shape)}. Wrap a "
+            "per-element distribution in torch.distributions.Independent."
+        )
 
 
 @register_kl(Chain, Chain)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam.families import Family
 from reparam.hierarchy.chain import Chain
-from reparam.hierarchy.composite import split
+from reparam.hierarchy.composite import modules_among, split
 
 
-class Joint(Family):
+class Joint(Family, nn.Module):
     """Independent parts of different families as one: `Joint(style=Gaussian(10), kind=Categorical(1, 10))`.
 
     A draw holds the parts' flat values side by side, and `split` takes it apart; the network gives the parameters of
@@ -19,11 +19,14 @@ class Joint(Family):
 
     `Pathwise` trains it where every part has `rsample`, `Relaxed` where the others are bits or symbols, `RLOO` always.
 
+    As an observation it takes data whose flat parts stand side by side. It is a module, too, so that what its parts
+    learn (a `Flow`, a shared scale) belongs to the model.
+
     Args:
         families: at least one, by name.
 
     Raises:
-        TypeError: no part, or one that is no family.
+        TypeError: no part, one without a name, or one that is no family.
 
     Example:
         >>> from reparam import Categorical, Gaussian
@@ -33,12 +36,15 @@ class Joint(Family):
         (torch.Size([7, 20]), {'style': (7, 10), 'kind': (7, 1, 10)})
     """
 
-    def __init__(self, **families: Family) -> None:
+    def __init__(self, *unnamed: object, **families: Family) -> None:
+        super().__init__()
         wrong = {name: family for name, family in families.items() if not isinstance(family, Family)}
-        if wrong or not families:
+        if unnamed or wrong or not families:
             what = f"{next(iter(wrong))} is {next(iter(wrong.values()))!r}" if wrong else "no part was given"
+            what = f"{unnamed[0]!r} has no name" if unnamed else what
             raise TypeError(f"{what}; name families, such as rp.Joint(style=rp.Gaussian(10), kind=rp.Bernoulli(4)).")
         self.families = families
+        self.learned_families = modules_among(families.values())
         self.event_shape = torch.Size([sum(family.event_shape.numel() for family in families.values())])
         self.num_params = sum(family.num_params for family in families.values())
 

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from reparam._tensors import folded
 from reparam.families import Family
 from reparam.hierarchy.chain import Chain, Part
+from reparam.hierarchy.composite import modules_among
 from reparam.model import check_observation, check_prior
 
 
@@ -35,7 +36,7 @@ class _Layers(nn.Module, ABC):
             check_prior(prior, latents[-1])
         self.latents = {f"z{number}": family for number, family in enumerate(latents, 1)}
         self.observation = observation
-        self.learned_families = nn.ModuleList(family for family in latents if isinstance(family, nn.Module))
+        self.learned_families = modules_among(latents)
         self.encoders = nn.ModuleList(encoders)
         self.decoders = nn.ModuleList(decoders)
         self.top = prior
@@ -129,7 +130,7 @@ class Ladder(_Layers):
 
     A deterministic pass takes x up; on the way down each layer's raw parameters are those of the prior given the layer
     above plus a correction from x. So of a Gaussian the mean moves and the scale is multiplied, of bits and symbols the
-    log-odds add (a product of experts), and a correction of zero leaves the prior.
+    log-odds add (a product of experts). A correction of zero leaves the prior; at the top, the standard member.
 
     Args:
         latents: the families of z_1 (next to x) to z_L.
@@ -169,6 +170,12 @@ class Ladder(_Layers):
         for encoder, correction in zip(self.encoders, self.corrections, strict=True):
             hidden = encoder(hidden)
             corrections.append(correction(hidden).flatten(1))
+        for number, (family, given) in enumerate(zip(self.latents.values(), corrections, strict=True), 1):
+            if given.shape[1] != family.num_params:
+                raise ValueError(
+                    f"correction {number} has {given.shape[1]} outputs; {family} takes {family.num_params}, its "
+                    "num_params."
+                )
         names = list(self.latents)
         parts: dict[str, Part] = {names[-1]: self.latents[names[-1]](corrections[-1])}
         for number in range(len(names) - 2, -1, -1):
@@ -183,6 +190,8 @@ class Ladder(_Layers):
 
 
 def _check_layers(latents: Sequence[Family], observation: Family, **networks: Sequence[nn.Module]) -> None:
+    if isinstance(latents, Family):
+        raise TypeError(f"latents is {latents}; give a list of families, next to x first: [{latents}, ...].")
     for family in (*latents, observation):
         if not isinstance(family, Family):
             raise TypeError(f"{family!r} is no family; give one such as rp.Gaussian(20) or rp.Bernoulli(784).")

@@ -1,0 +1,21 @@
+"""torch's distributions as this library's."""
+
+from __future__ import annotations
+
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Distribution
+from torch.distributions import OneHotCategorical as TorchOneHotCategorical
+
+from reparam._tensors import independent, unwrap
+from reparam.distributions.bernoulli import Bernoulli
+from reparam.distributions.one_hot_categorical import OneHotCategorical
+
+
+def ours(distribution: Distribution) -> Distribution:
+    """torch's Bernoulli and one-hot Categorical as this library's, whose KL broadcasts and stays finite."""
+    base, num_axes = unwrap(distribution)
+    if isinstance(base, TorchBernoulli):
+        return independent(Bernoulli(base.logits, validate_args=False), num_axes)
+    if isinstance(base, TorchOneHotCategorical):
+        return independent(OneHotCategorical(base.logits, validate_args=False), num_axes)
+    return distribution
