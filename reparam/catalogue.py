@@ -33,7 +33,6 @@ from reparam.estimators import (
     UnorderedSet,
     WakeSleep,
 )
-from reparam.factors import factors_of
 from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
 from reparam.networks import mlp
@@ -121,22 +120,14 @@ ENTRIES = [
 ]
 
 
-def kind_of(model: LatentVariableModel, x: Tensor) -> str:
-    """The kind of the model's latent, as in `Entry.latents`: what of prior and posterior suits an estimator."""
-    with evaluating(model):
-        prior, posterior = model.prior(), model.posterior(x)
-    try:
-        return BITS if factors_of(prior, "", instead="").binary else SYMBOLS
-    except TypeError:
-        return REALS if posterior.has_rsample else "other"
-
-
 def estimators_for(model: LatentVariableModel, x: Tensor, *, max_states: int = 256) -> dict[str, Estimator]:
-    """Every estimator of the catalogue that takes the model's latent, by name, ready to be tried.
+    """Every estimator of the catalogue that takes the model, by name, ready to be tried.
+
+    Which ones do is found out by calling each on two examples: it depends on posterior, prior and their KL together.
 
     Args:
         model: any model.
-        x: a batch, for its shape.
+        x: a batch.
         max_states: `Enumerate` is among them where the latent has at most so many states.
 
     Example:
@@ -146,11 +137,21 @@ def estimators_for(model: LatentVariableModel, x: Tensor, *, max_states: int = 2
         >>> list(estimators_for(model, torch.rand(5, 4)))[-5:-3]
         ['Pathwise(num_samples=4, bound=iwae)', "Pathwise(num_samples=4, bound=iwae, gradient='dreg')"]
     """
-    kind, prior = kind_of(model, x), model.prior()
-    num_features, x_shape = prior.event_shape.numel(), tuple(x.shape[1:])
+    num_features, x_shape = model.prior().event_shape.numel(), tuple(x.shape[1:])
     listed, exact = _is_small(model, max_states), str(Enumerate())
-    entries = [entry for entry in ENTRIES if (listed if entry.name == exact else kind in entry.latents)]
-    return {entry.name: entry.make(num_features, x_shape) for entry in entries}
+    entries = [entry for entry in ENTRIES if listed or entry.name != exact]
+    with evaluating(model, seed=0):
+        RLOO(2)(model, x[:2])  # takes any model: what is wrong with this one is said here
+        taken = [entry for entry in entries if _takes(entry.make(num_features, x_shape), model, x[:2])]
+    return {entry.name: entry.make(num_features, x_shape) for entry in taken}
+
+
+def _takes(estimator: Estimator, model: LatentVariableModel, x: Tensor) -> bool:
+    try:
+        estimator(model, x)
+    except (TypeError, ValueError):  # its refusals
+        return False
+    return True
 
 
 def _is_small(model: LatentVariableModel, max_states: int) -> bool:

@@ -45,7 +45,7 @@ class References:
         self._made: dict[tuple[Objective, int], Reference] = {}
         try:
             self.num_states = len(joint_support(model.prior()))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, NotImplementedError):  # torch lists no states of Binomials of different counts
             self.num_states = 0
 
     def of(self, estimator: Estimator, name: str) -> Reference:
