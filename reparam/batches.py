@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from operator import length_hint
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from reparam._tensors import unwrap
 from reparam.data import Batches, Data, as_batch, as_data
 from reparam.distributions import LevelSet
 from reparam.distributions.elementwise import OpenUnitInterval
 from reparam.draws import check_event
+from reparam.hierarchy import Chain
 from reparam.inspection import check_model, device_and_dtype, evaluating, own_random_numbers
 from reparam.model import LatentVariableModel
 
@@ -89,8 +90,8 @@ class Fits:
         outside = ~self.support.check(x).reshape(len(x), -1).all(-1)
         if outside.any():
             offender = int(outside.nonzero()[0])
-            low, high = x[offender].min().item(), x[offender].max().item()
-            base = unwrap(self.likelihood)[0]
+            base, values, where = self._offending(x[offender])
+            low, high = values.min().item(), values.max().item()
             if self.support_is_bits and low >= 0 and high <= 1:
                 raise ValueError(
                     f"example {start + offender} has grey values, from {low:g} to {high:g}, and the likelihood "
@@ -98,10 +99,37 @@ class Fits:
                     "likelihood(params) or rp.distributions.Bernoulli(logits, means=True); for bits take "
                     'rp.mnist("dynamic").'
                 )
+            support: Any = base.support
+            inside, first = support.check(values), ""
+            if inside.shape == values.shape:
+                index = [int(i) for i in (~inside).nonzero()[0]]
+                first = f", such as {values[tuple(index)].item():g} at {index}"
             raise ValueError(
-                f"example {start + offender} has values from {low:g} to {high:g}, outside the support of the "
-                f"likelihood {type(base).__name__} ({base.support}). {_remedy(base.support, low, high)}"
+                f"example {start + offender} has values from {low:g} to {high:g}{first}, outside the support of the "
+                f"likelihood {type(base).__name__}{where} ({_in_words(support)}). {_remedy(support, low, high)}"
             )
+
+    def _offending(self, x: Tensor) -> tuple[Distribution, Tensor, str]:
+        """The likelihood that one example does not fit, or that of a part which it does not fit, and that part."""
+        base = unwrap(self.likelihood)[0]
+        if isinstance(base, Chain):
+            for name, part in base.split(x).items():
+                member, support = base.member(name), cast(Any, base.member(name).support)
+                if not support.check(part).all():
+                    return unwrap(member)[0], part, f" of the part {name}"
+        return base, x, ""
+
+
+def _in_words(support: Any) -> str:
+    """torch names its constraints by their classes."""
+    words = {
+        constraints.nonnegative_integer: "whole numbers from 0",
+        constraints.positive: "numbers above 0",
+        constraints.simplex: "shares that sum to one",
+        constraints.unit_interval: "numbers from 0 to 1",
+        constraints.boolean: "0 and 1",
+    }
+    return words.get(support, str(support)) if support.__hash__ else str(support)
 
 
 def _remedy(support: Any, low: float, high: float) -> str:

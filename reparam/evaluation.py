@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 from reparam._checks import whole
 from reparam._tensors import log_mean_exp, unwrap
 from reparam.batches import AnyData, batches_for
+from reparam.distributions import VonMises
 from reparam.draws import score
 from reparam.estimators import Estimator
 from reparam.hierarchy import Chain
@@ -166,7 +167,12 @@ def _posterior_mean(posterior: Distribution) -> Tensor | None:
         mean = posterior.mean.cpu().double()
     except NotImplementedError:
         return None
-    one_hot = unwrap(posterior)[0].support is constraints.one_hot
+    base = unwrap(posterior)[0]
+    if isinstance(base, VonMises):  # an angle's mean says nothing where the angle is free; that of its vector does
+        length, angle = (1 - base.variance).cpu().double(), mean
+        mean = torch.stack([length * angle.cos(), length * angle.sin()], -1)
+        return mean.reshape(len(mean), -1, 2)
+    one_hot = base.support is constraints.one_hot
     return mean.reshape(len(mean), -1, mean.shape[-1] if one_hot else 1)
 
 

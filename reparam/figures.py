@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.distributions import Distribution
 
 from reparam._checks import whole
+from reparam._tensors import unwrap
 from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
 
@@ -17,13 +19,23 @@ from reparam.model import LatentVariableModel
 def reconstruct(model: LatentVariableModel, x: Tensor) -> Tensor:
     """E[x|z] for one draw z ~ q(z|x) of each example, `[B, *event]`; hard latents in a discrete model."""
     with evaluating(model):
-        return model.likelihood(model.posterior(x).sample()).mean
+        return _mean(model.likelihood(model.posterior(x).sample()))
 
 
 def sample(model: LatentVariableModel, num_samples: int) -> Tensor:
     """E[x|z] for draws z ~ p(z), `[num_samples, *event]`; hard latents in a discrete model."""
     with evaluating(model):
-        return model.likelihood(model.prior().sample((whole("num_samples", num_samples),))).mean
+        return _mean(model.likelihood(model.prior().sample((whole("num_samples", num_samples),))))
+
+
+def _mean(likelihood: Distribution) -> Tensor:
+    try:
+        return likelihood.mean
+    except NotImplementedError as error:
+        raise ValueError(
+            f"the likelihood {type(unwrap(likelihood)[0]).__name__} has no mean in closed form. Draw from it: "
+            "model.likelihood(model.prior().sample((64,))).sample()."
+        ) from error
 
 
 def save_image_grid(path: str | Path, images: Tensor, *, columns: int = 8) -> Path:

@@ -139,7 +139,7 @@ def test_a_relaxed_model_is_refused():
 def test_data_outside_the_support_are_refused_with_the_first_offender():
     x = torch.rand(5000, 6)
     x[4321, 2] = 1.5
-    with pytest.raises(ValueError, match=r"example 4321 has values from .* to 1.5, outside the support .*Bernoulli"):
+    with pytest.raises(ValueError, match=r"example 4321 has values from .* to 1.5, .*outside the support .*Bernoulli"):
         rp.evaluate(small_vae(rp.Bernoulli(3)), x)
 
 
@@ -206,3 +206,18 @@ def test_any_iterable_of_batches_is_evaluated():
 def test_mean_loss_refuses_data_outside_the_support():
     with pytest.raises(ValueError, match="outside the support"):
         rp.mean_loss(small_vae(rp.Gaussian(2)), rp.Pathwise(), torch.full((3, 6), 50.0))
+
+
+def test_a_free_angle_is_not_an_active_unit(float64):
+    """The mean angle of a nearly uniform posterior varies, and says nothing."""
+    model = small_vae(rp.VonMises(3))
+    x = torch.rand(200, 6)
+    with torch.no_grad():
+        model.encoder[-1].weight.mul_(4)
+    assert rp.evaluate(model, x, num_samples=2).active_units >= 2
+    with torch.no_grad():
+        model.encoder[-1].weight.mul_(1e-3)
+        model.encoder[-1].bias.mul_(1e-3)
+    found = rp.evaluate(model, x, num_samples=2)
+    assert found.active_units == 0
+    assert abs(found.rate.value) < 4 * found.rate.monte_carlo_error + 1e-4

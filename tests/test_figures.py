@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import small_vae
 from PIL import Image
 
 import reparam as rp
@@ -56,3 +57,9 @@ def test_samples_of_a_discrete_model_come_from_hard_latents():
     model = rp.VAE(rp.Bernoulli(2), rp.Bernoulli(4), rp.mlp(4, [], 2), rp.mlp(2, [], 4))
     assert len(rp.sample(model, 500).round(decimals=5).unique(dim=0)) == 4
     assert len(rp.reconstruct(model, torch.rand(500, 4)).round(decimals=5).unique(dim=0)) == 4
+
+
+def test_a_likelihood_without_a_mean_is_drawn_from_instead():
+    model = small_vae(rp.Gaussian(2), observation=rp.LogisticNormal((), 4))
+    with pytest.raises(ValueError, match="LogisticNormal has no mean in closed form"):
+        rp.sample(model, 3)

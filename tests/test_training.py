@@ -184,7 +184,7 @@ def test_the_term_that_failed_is_named():
             return self.inner.observation.likelihood(torch.full((*z.shape[:2], 6), math.inf))
 
     with pytest.raises(
-        rp.TrainingDiverged, match=r"step 0 with loss .*log p\(x\|z\) is not finite.*Lower the learning"
+        rp.TrainingDiverged, match=r"step 0 with loss .*log p\(x\|z\) is not finite.*Look at the batch and the scale"
     ):
         rp.fit(Overflowing(small_vae(rp.Gaussian(2))), rp.Pathwise(), torch.rand(8, 6), epochs=1)
 

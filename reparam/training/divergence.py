@@ -29,7 +29,11 @@ class TrainingDiverged(ArithmeticError):
         kept = "those at the beginning of this epoch" if self.restored else "those before this step"
         return (
             f"training stopped at step {self.step} with loss {self.loss}: {self.term}. The model's weights are {kept}. "
-            "Lower the learning rate, clip the gradients, or look at the batch."
+            + (
+                "Look at the batch and the scale of its values: counts go through log1p before an encoder."
+                if self.step == 0
+                else "Lower the learning rate, clip the gradients, or look at the batch."
+            )
         )
 
 
