@@ -153,15 +153,9 @@ def latents() -> str:
         cells = [spread([run[key] for run in chosen]) for key in ("L_500", "elbo", "rate")]
         seconds = f"{statistics.median(run['seconds'] for run in chosen):.0f}"
         picture = f"![](../imgs/latents/{chosen[0]['picture']})"
-        rows.append([f"`{name}`", f"`{chosen[0]['estimator']}`", *cells, active(chosen), seconds, picture])
+        rows.append([f"`{name}`", f"`{chosen[0]['estimator']}`", *cells, seconds, picture])
     rows.sort(key=lambda row: first_number(row[2]))
-    return markdown(["latent", "estimator", "L_500", "ELBO", "KL", "active", "s", "samples"], rows)
-
-
-def active(runs: list[Run]) -> str:
-    """How many latent variables are active, over the seeds."""
-    found = sorted({run["active_units"] for run in runs if run["active_units"] is not None})
-    return " to ".join(str(number) for number in {found[0]: 0, found[-1]: 0}) if found else ""
+    return markdown(["latent", "estimator", "L_500", "ELBO", "KL", "s", "samples"], rows)
 
 
 def layers() -> str:
