@@ -5,7 +5,8 @@ import test_continuous
 import test_counts
 import test_directional
 import test_flows
-import test_priors
+import test_pixels
+import test_prior_distributions
 import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -36,7 +37,14 @@ def divergence(kind):
 
 def check_members() -> None:
     """Every distribution under the laws: its density, its gradient and its draws are captured as one graph."""
-    for tests in (test_continuous, test_counts, test_directional, test_flows, test_priors):
+    for tests in (
+        test_continuous,
+        test_counts,
+        test_directional,
+        test_flows,
+        test_pixels,
+        test_prior_distributions,
+    ):
         for member in tests.MEMBERS:
             torch.compiler.reset()
             params = [p.clone().requires_grad_() for p in member.params]

@@ -1,5 +1,6 @@
 """Small models with known answers, and statistics with a tolerance from the standard error."""
 
+import copy
 import math
 from typing import ClassVar
 
@@ -154,6 +155,17 @@ class TorchLatent(nn.Module):
         return Independent(Normal(torch.tanh(2 * self.decoder(features)), 0.6, validate_args=False), 1)
 
 
+class Makes(nn.Module):
+    """A module whose `forward()` returns what it was given."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def forward(self):
+        return self.made
+
+
 def exact_log_likelihood(model, x):
     """log p(x) of a model with an enumerable latent, by summing over its states."""
     states = rp.distributions.joint_support(model.prior())
@@ -177,6 +189,18 @@ def assert_mean(samples, expected, num_errors=4.0):
     assert (distance <= num_errors * error + resolution).all(), (
         f"off by {(distance / (error + resolution)).max():.1f} standard errors"
     )
+
+
+def double(*values):
+    """The values as a tensor in float64, whatever the default is."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def validating(distribution):
+    """A copy of the distribution that checks the values it scores."""
+    distribution = copy.copy(distribution)
+    distribution._validate_args = True
+    return distribution
 
 
 def weights(model):
