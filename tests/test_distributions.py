@@ -229,7 +229,7 @@ def test_joint_support_lists_each_state_once():
 
 
 def test_joint_support_refuses_what_it_cannot_list():
-    with pytest.raises(TypeError, match=r"Normal cannot list its states.*Use Pathwise"):
+    with pytest.raises(TypeError, match=r"Normal cannot list its states.*Pathwise for a continuous one"):
         joint_support(torch.distributions.Normal(0.0, 1.0))
     with pytest.raises(ValueError, match=r"17 variables of 2 values have 2\*\*17 joint states; .* at most 65536"):
         joint_support(Independent(Bernoulli(torch.zeros(17)), 1))
