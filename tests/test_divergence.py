@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from hierarchies import belief_network, gaussian_hierarchy, ladder
-from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+from torch.distributions import Bernoulli, Independent, Normal, StudentT, kl_divergence
 
 import reparam as rp
+from reparam.draws import Draw
 
 
 def test_the_kl_of_layers_sums_to_the_total(float64):
@@ -34,7 +35,7 @@ def test_kl_says_how_it_was_found(float64):
     assert closed.method == "closed form"
     assert (closed.standard_error == 0).all()
     torch.testing.assert_close(closed.value, kl_divergence(q, p))
-    sampled = rp.kl(q, Independent(torch.distributions.StudentT(4.0, torch.zeros(3), 1.0), 1), num_samples=4000)
+    sampled = rp.kl(q, Independent(StudentT(4.0, torch.zeros(3), 1.0), 1), num_samples=4000)
     assert sampled.method == "samples"
     assert (sampled.standard_error > 0).all()
     coins = rp.kl(Bernoulli(logits=torch.tensor(1e4)), Bernoulli(logits=torch.tensor(0.0)))
@@ -49,7 +50,7 @@ def test_kl_says_how_it_was_found(float64):
 
 def test_kl_has_the_error_that_it_claims(float64):
     q = Independent(Normal(torch.full((2,), 0.7), 1.3), 1)
-    p = Independent(torch.distributions.StudentT(4.0, torch.zeros(2), 1.0), 1)
+    p = Independent(StudentT(4.0, torch.zeros(2), 1.0), 1)
     found = [rp.kl(q, p, num_samples=400) for _ in range(400)]
     spread = torch.stack([f.value for f in found]).std()
     claimed = torch.stack([f.standard_error for f in found]).mean()
@@ -73,7 +74,7 @@ def test_chains_of_other_layouts_are_compared_by_their_values(float64):
 
 def test_no_draw_meets_another_ones_p():
     with pytest.raises(ValueError, match=r"q has batch shape \(\) and p \(7,\)"):
-        rp.kl(Normal(0.0, 1.0), torch.distributions.StudentT(3.0, torch.arange(7.0), 1.0))
+        rp.kl(Normal(0.0, 1.0), StudentT(3.0, torch.arange(7.0), 1.0))
 
 
 def test_torchs_coins_in_a_chain_have_finite_kls(float64):
@@ -83,3 +84,44 @@ def test_torchs_coins_in_a_chain_have_finite_kls(float64):
     assert found.method == "closed form"
     assert found.value.shape == (5,)
     assert found.value.isfinite().all()
+
+
+def drawn(q, p):
+    """Only the two distributions matter to a KL in closed form."""
+    return Draw(torch.zeros(len(q.mean), 6), q.sample((1,)), p, q, q)
+
+
+def test_a_wrapped_posterior_and_a_prior_of_numbers_have_no_kl():
+    samples = drawn(Independent(Normal(torch.randn(4, 2), 1.0), 1), Normal(torch.zeros(2), 1.0))
+    with pytest.raises(NotImplementedError):
+        _ = samples.kl_by_variable
+
+
+def test_the_kl_of_torchs_nearly_certain_coins_is_finite_by_variable_too():
+    logits = torch.tensor([[1e4, -1e4]]).expand(4, 2)
+    samples = drawn(Independent(Bernoulli(logits=logits), 1), Independent(Bernoulli(logits=torch.zeros(2)), 1))
+    torch.testing.assert_close(samples.kl_by_variable, torch.full((4, 2), math.log(2)))
+    torch.testing.assert_close(samples.kl, torch.full((4,), 2 * math.log(2)))
+
+
+def test_the_error_of_two_samples_is_unbiased_too(float64):
+    """Its square is, for two samples as for many: the divisor is the number of samples."""
+    q = Normal(torch.zeros(20_000), 1.0)
+    found = rp.kl(q, StudentT(4.0, torch.zeros(20_000), 1.0), num_samples=2)
+    variance = found.value.var()
+    assert abs(found.standard_error.square().mean() / variance - 1) < 0.1
+    with pytest.raises(ValueError, match="num_samples is 1"):
+        rp.kl(q, q, num_samples=1)
+
+
+def test_no_gradient_passes_a_divergence():
+    loc = torch.zeros(3, requires_grad=True)
+    for p in (Normal(1.0, 1.0), StudentT(4.0)):
+        assert not rp.kl(Normal(loc, 1.0), p).value.requires_grad
+    model = gaussian_hierarchy()
+    assert not rp.kl(model.posterior(torch.rand(4, 6)), model.prior()).value.requires_grad
+
+
+def test_a_p_that_would_be_broadcast_is_refused():
+    with pytest.raises(ValueError, match=r"batch shape \(7,\) and p \(1,\)"):
+        rp.kl(Normal(torch.zeros(7), 1.0), Normal(torch.zeros(1), 1.0))

@@ -1,10 +1,12 @@
 """Families side by side: continuous and discrete parts of one latent."""
 
+import math
+
 import pytest
 import torch
 from helpers import assert_mean, exact_log_likelihood, gradient, gradients, largest_z, small_vae
 from hierarchies import belief_network
-from torch.distributions import kl_divergence
+from torch.distributions import constraints, kl_divergence
 
 import reparam as rp
 from reparam.distributions import joint_support
@@ -127,3 +129,79 @@ def test_a_joint_within_a_joint_is_relaxed(float64):
     estimate = rp.Relaxed(0.5, kl="relaxed")(model, x)
     assert estimate.name == "relaxed_elbo"
     assert gradient(estimate.loss, model).isfinite().all()
+
+
+def test_what_parts_share_is_learned_once():
+    flow = rp.Flow(rp.Gaussian(2), "maf", hidden=[8])
+    assert rp.Joint(a=flow, b=flow).state_dict().keys() == rp.Joint(a=flow).state_dict().keys()
+
+
+def test_units_are_not_counted_where_a_part_has_no_mean():
+    flow, x = rp.Flow(rp.Gaussian(2), "maf", hidden=[8]), torch.rand(50, 6).round()
+    for latent in (rp.Joint(a=rp.Gaussian(2), b=flow), rp.Joint(b=flow)):
+        assert rp.evaluate(small_vae(latent), x, num_samples=2).active_units is None
+
+
+def test_an_angle_in_a_joint_is_active_by_its_direction():
+    """Mean angles of plus and minus one differ in the sine of their directions alone."""
+    model = small_vae(rp.Joint(angle=rp.VonMises(1), kind=rp.Categorical(1, 3)))
+    x = torch.tensor([0.0, 1.0]).repeat(50).unsqueeze(1).expand(-1, 6)
+    angle = torch.where(x[:, 0] > 0, 1.0, -1.0)
+
+    class Encoder(torch.nn.Module):
+        def forward(self, x):
+            zero = torch.zeros(len(x), 3)
+            return torch.cat([5 * angle[: len(x), None].cos(), 5 * angle[: len(x), None].sin(), zero], -1)
+
+    model.encoder = Encoder()
+    torch.testing.assert_close(model.posterior(x).mean[:, 0], angle)
+    assert rp.evaluate(model, x, num_samples=2).active_units == 1
+
+
+def test_torchs_coins_that_are_nearly_certain_have_the_kl_of_a_coin(float64):
+    latent = rp.Joint(a=rp.TorchFamily(torch.distributions.Bernoulli, 2), b=rp.Gaussian(1))
+    q, p = latent(torch.tensor([[1e4, -1e4, 0.0, 0.0]]).expand(5, 4)), latent(torch.zeros(4))
+    torch.testing.assert_close(kl_divergence(q, p), torch.full((5,), 2 * math.log(2)))
+
+
+def test_each_part_of_an_observation_says_what_it_takes():
+    levels = rp.families.DiscretizedLogistic(2, num_levels=16, num_components=2)
+    cases = [
+        (rp.Bernoulli(2), 2.5, r"Bernoulli of the part b \(.*\)\. Rescale the data"),
+        (rp.Poisson(2), 0.5, r"Poisson of the part b \(whole numbers from 0\)\. Counts and levels are whole numbers"),
+        (levels, 0.5, r"of the part b \(16 levels .*\)\. Round the data to levels, \(x \* 15\).round\(\) / 15; or"),
+        (rp.families.Beta(2), 1.0, r"Beta of the part b \(the open interval \(0, 1\)\)\. At 0 and 1 its density may"),
+        (rp.families.Beta(2), 1.5, r"Beta of the part b \(the open interval \(0, 1\)\)\. Rescale the data"),
+    ]
+    for family, wrong, message in cases:
+        model = small_vae(rp.Gaussian(2), observation=rp.Joint(a=rp.Gaussian(2), b=family))
+        with pytest.raises(ValueError, match=message):
+            rp.evaluate(model, torch.full((3, 4), wrong), num_samples=2)
+
+
+class EqualByWidth(constraints.Constraint):
+    """With an `__eq__` and so without a hash."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return isinstance(other, EqualByWidth)
+
+    def __repr__(self):
+        return "numbers up to 5"
+
+    def check(self, value):
+        return value <= 5
+
+
+class Low(torch.distributions.Normal):
+    support = EqualByWidth()
+
+
+def test_a_support_without_a_hash_is_named():
+    model = small_vae(rp.Gaussian(2))
+    model.likelihood = lambda z: torch.distributions.Independent(
+        Low(torch.zeros(*z.shape[:-1], 6), 1.0, validate_args=False), 1
+    )
+    with pytest.raises(ValueError, match=r"support of the likelihood Low \(numbers up to 5\)"):
+        rp.evaluate(model, torch.full((3, 6), 7.0), num_samples=2)
