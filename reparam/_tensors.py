@@ -56,9 +56,11 @@ def within_range(y: Tensor, dtype: torch.dtype) -> Tensor:
     return y.clamp(-limit, limit).to(dtype)
 
 
-def version_of(z: Tensor) -> int:
-    """How often z was changed in place, where that is counted."""
-    return 0 if torch.compiler.is_compiling() or z.is_inference() else z._version
+def version_of(z: Tensor) -> float:
+    """How often z was changed in place; NaN, which equals nothing, where that is not counted."""
+    if torch.compiler.is_compiling():
+        return 0
+    return math.nan if z.is_inference() else z._version
 
 
 def unwrap(distribution: Distribution) -> tuple[Distribution, int]:

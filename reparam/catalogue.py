@@ -124,6 +124,7 @@ def estimators_for(model: LatentVariableModel, x: Tensor, *, max_states: int = 2
     """Every estimator of the catalogue that takes the model, by name, ready to be tried.
 
     Which ones do is found out by calling each on two examples: it depends on posterior, prior and their KL together.
+    Those with networks of their own (NVIL, RELAX) are made with the surrounding random numbers.
 
     Args:
         model: any model.

@@ -277,3 +277,15 @@ def test_a_latent_whose_states_torch_does_not_list_is_not_enumerated():
     found = rp.estimators_for(UnevenCounts(), torch.rand(5, 6))
     assert "RLOO(num_samples=4)" in found
     assert "Enumerate()" not in found
+
+
+def test_an_inference_tensor_is_scored_afresh(float64):
+    """Nobody counts its changes in place, so a memory of it could be of other values."""
+    with torch.inference_mode():
+        for posterior in (
+            belief_network().posterior(torch.rand(4, 6).round()),
+            rp.Flow(rp.Gaussian(2), "maf", hidden=[8]).double()(torch.randn(4, 4)),
+        ):
+            z = posterior.sample((3,))
+            z.mul_(0)
+            torch.testing.assert_close(posterior.log_prob(z), posterior.log_prob(z.clone()))

@@ -16,7 +16,7 @@ class _Drawn(NamedTuple):
     """What is known of the last draw z: its noise, its log |det dz/du|, and when that is still true."""
 
     z: Tensor
-    version: int
+    version: float
     u: Tensor
     log_det: Tensor
     differentiable: bool

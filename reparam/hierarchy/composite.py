@@ -20,7 +20,7 @@ class _Drawn:
     """A value, its parts as they were drawn, and what they were drawn from."""
 
     value: Tensor
-    version: int
+    version: float
     values: dict[str, Tensor]
     parts: dict[str, Distribution]
     differentiable: bool
