@@ -78,6 +78,9 @@ class VAE(nn.Module):
         for name, network in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(network, nn.Module):
                 raise TypeError(f"{name} is {network!r}; it must be an nn.Module, such as rp.mlp(784, [400], 40).")
+        check_width("decoder", decoder, latent.num_features, f"the num_features of {latent}")
+        if len(observation.event_shape) == 1:
+            check_width("encoder", encoder, observation.event_shape[0], f"the numbers of one draw of {observation}")
         self.latent = latent
         self.observation = observation
         self.encoder = encoder
@@ -119,6 +122,18 @@ class VAE(nn.Module):
 
     def extra_repr(self) -> str:
         return f"latent={self.latent}, observation={self.observation}"
+
+
+def check_width(name: str, network: nn.Module, width: int, source: str) -> None:
+    """Refuses a network whose first layer is linear and takes another number of features than it will get."""
+    first = network
+    while isinstance(first, nn.Sequential) and len(first):
+        first = first[1] if isinstance(first[0], nn.Flatten) and len(first) > 1 else first[0]
+    if isinstance(first, nn.Linear) and first.in_features != width:
+        raise ValueError(
+            f"{name} begins with {first.in_features} inputs and gets {width}, {source}. Begin it with {width}, such as "
+            f"rp.mlp({width}, ...)."
+        )
 
 
 def check_observation(x: Tensor, observation: Family) -> None:

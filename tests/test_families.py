@@ -209,3 +209,20 @@ def test_nothing_is_made_on_the_cpu_by_mistake():
         for kind in (rp.distributions.LogitRelaxedBernoulli, rp.distributions.LogRelaxedCategorical):
             relaxed = kind(0.5, torch.randn(3, 4), validate_args=False)
             assert kl_divergence(relaxed, relaxed).device.type == "meta"
+
+
+def test_a_network_of_another_width_is_refused_before_it_runs():
+    pixels, angles = rp.Bernoulli(6), rp.VonMises(4)
+    with pytest.raises(
+        ValueError, match=r"decoder begins with 4 inputs and gets 8, the num_features of VonMises.*mlp\(8"
+    ):
+        rp.VAE(angles, pixels, rp.mlp(6, [5], 8), rp.mlp(4, [5], 6))
+    with pytest.raises(
+        ValueError, match="encoder begins with 7 inputs and gets 6, the numbers of one draw of Bernoulli"
+    ):
+        rp.VAE(rp.Gaussian(2), pixels, nn.Sequential(nn.Flatten(), nn.Linear(7, 4)), rp.mlp(2, [5], 6))
+    bits = [rp.Bernoulli(4), rp.Bernoulli(3)]
+    with pytest.raises(ValueError, match="decoder 1 begins with 4 inputs and gets 3"):
+        rp.Hierarchy(bits, pixels, [nn.Linear(6, 4), nn.Linear(4, 3)], [nn.Linear(4, 6), nn.Linear(4, 4)])
+    with pytest.raises(ValueError, match="encoder 1 begins with 6 inputs and gets 4"):
+        rp.Hierarchy(bits, pixels, [nn.Linear(6, 4), nn.Linear(6, 3)], [nn.Linear(4, 6), nn.Linear(3, 4)])

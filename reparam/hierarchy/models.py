@@ -14,7 +14,7 @@ from reparam._tensors import folded
 from reparam.families import Family
 from reparam.hierarchy.chain import Chain, Part
 from reparam.hierarchy.composite import modules_among
-from reparam.model import check_observation, check_prior
+from reparam.model import check_observation, check_prior, check_width
 
 
 class _Layers(nn.Module, ABC):
@@ -32,6 +32,8 @@ class _Layers(nn.Module, ABC):
     ) -> None:
         super().__init__()
         _check_layers(latents, observation, encoders=encoders, decoders=decoders)
+        for number, (family, decoder) in enumerate(zip(latents, decoders, strict=True)):
+            check_width(f"decoder {number}", decoder, family.num_features, f"the num_features of {family}")
         if prior is not None:
             check_prior(prior, latents[-1])
         self.latents = {f"z{number}": family for number, family in enumerate(latents, 1)}
@@ -111,6 +113,8 @@ class Hierarchy(_Layers):
         prior: nn.Module | None = None,
     ) -> None:
         super().__init__(latents, observation, encoders, decoders, prior)
+        for number, (family, encoder) in enumerate(zip(latents, encoders[1:], strict=False), 1):
+            check_width(f"encoder {number}", encoder, family.num_features, f"the num_features of {family}")
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x), drawn from the bottom."""
