@@ -19,7 +19,9 @@ zuko = import_zuko()
 
 def vae(prior, latent=None):
     latent = latent or rp.Gaussian(2)
-    return rp.VAE(latent, rp.Bernoulli(4), rp.mlp(4, [], latent.num_params), rp.mlp(latent.num_features, [], 4), prior=prior)
+    return rp.VAE(
+        latent, rp.Bernoulli(4), rp.mlp(4, [], latent.num_params), rp.mlp(latent.num_features, [], 4), prior=prior
+    )
 
 
 REFUSED = [
