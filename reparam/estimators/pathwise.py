@@ -44,6 +44,8 @@ class Pathwise(Scheduled):
             (sticking the landing, for the ELBO) the gradient of log q through its parameters, so that the variance
             vanishes where q is the true posterior; "dreg" (doubly reparameterised, for iwae) also reparameterises the
             score term that remains there, so that the encoder's gradient gets better, not worse, with K.
+            Both score z a second time: a layer above the first of a `Hierarchy` with dropout would be another network
+            then, so use "total" there.
 
     Raises:
         ValueError: an analytic KL with another bound than the ELBO, or with another gradient than "total"; "stl"
