@@ -179,7 +179,8 @@ def test_a_gradient_of_rare_draws_is_marked():
 
 def test_the_catalogue_lists_every_estimator_of_the_library():
     made = {type(entry.make(4, (6,))) for entry in ENTRIES}
-    public = {each for each in vars(rp).values() if isinstance(each, type) and issubclass(each, Scheduled)}
+    named = (getattr(rp, name) for name in dir(rp))
+    public = {each for each in named if isinstance(each, type) and issubclass(each, Scheduled)}
     assert made == public
     assert len(public) > 20
 

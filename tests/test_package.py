@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 import reparam as rp
 
 STATE = """
@@ -15,9 +17,49 @@ def state():
             torch.get_float32_matmul_precision(), Distribution._validate_args, random.getstate()[1][0],
             np.random.get_state()[1][0], logging.getLogger().level, torch.is_grad_enabled()]
 before = [str(value) for value in state()]
-import reparam
+from reparam import *
 print(json.dumps([before, [str(value) for value in state()], [m for m in ("matplotlib", "tyro", "scipy", "zuko") if m in sys.modules]]))
 """
+
+
+# what takes time to import; a name of the package may need one of them, the package may not
+SLOW = "[m for m in ('torch', 'numpy', 'rich', 'tyro', 'PIL', 'jaxtyping', 'lightning_fabric') if m in sys.modules]"
+
+
+def python(code):
+    """What a fresh interpreter prints, with every warning an error."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_package_imports_nothing_slow():
+    assert python(f"import sys, reparam; dir(reparam), reparam.__version__; print({SLOW})") == "[]"
+
+
+def test_a_name_is_imported_on_its_first_use():
+    assert python("import sys, reparam; reparam.Gaussian; print('torch' in sys.modules)") == "True"
+    assert python("from reparam import Gaussian as G; import reparam; print(reparam.Gaussian is G)") == "True"
+
+
+def test_a_name_that_does_not_exist_is_refused():
+    name = "gaussian"
+    with pytest.raises(AttributeError, match=name):
+        getattr(rp, name)
+    assert python(f"try: from reparam import {name}\nexcept ImportError as error: print(error)").startswith("cannot")
+
+
+# every file first, then every name: a file of the same name as an object must not hide it
+SHADOWS = """
+import pkgutil, types, reparam
+for found in pkgutil.walk_packages(reparam.__path__, "reparam."):
+    if found.name != "reparam.cli":
+        __import__(found.name)
+print(*sorted(name for name in dir(reparam) if isinstance(getattr(reparam, name), types.ModuleType)))
+"""
+
+
+def test_only_two_public_names_are_modules_whatever_was_imported_first():
+    assert python(SHADOWS) == "distributions surrogates"
 
 
 def test_import_changes_nothing_and_loads_nothing_heavy():
@@ -28,7 +70,6 @@ def test_import_changes_nothing_and_loads_nothing_heavy():
 
 
 def test_every_public_name_is_documented():
-    # the hook that checks shapes in the tests leaves a name of its own
-    for name in sorted(set(dir(rp)) - {"jaxtyping"}):
+    for name in dir(rp):
         if not name.startswith("_"):
             assert getattr(rp, name).__doc__, name
