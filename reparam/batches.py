@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from operator import length_hint
 from typing import Any, cast
 
@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution, constraints
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, default_collate
 
+from reparam._checks import whole
 from reparam._tensors import unwrap
-from reparam.data import Batches, Data, as_batch, as_data
+from reparam.data import Batches, Data, as_batch, as_data, as_tensor
 from reparam.distributions import LevelSet
 from reparam.distributions.elementwise import OpenUnitInterval
 from reparam.draws import check_event
@@ -21,7 +23,7 @@ from reparam.hierarchy import Chain
 from reparam.inspection import check_model, device_and_dtype, evaluating, own_random_numbers
 from reparam.model import LatentVariableModel
 
-AnyData = Data | Tensor | NDArray[Any] | Iterable[Any]
+AnyData = Data | Tensor | NDArray[Any] | Dataset[Any] | Iterable[Any]
 
 
 def batches_for(
@@ -31,9 +33,10 @@ def batches_for(
 
     Args:
         model: whose device and precision the batches get.
-        data: `Data`, a tensor, an array, or an iterable of batches such as a `DataLoader`.
-        batch_size: examples a batch; an iterable brings its own.
-        shuffle: a new order at every pass; an iterable brings its own.
+        data: `Data`, a tensor, an array, a torch `Dataset` of examples, or an iterable of batches such as a
+            `DataLoader`.
+        batch_size: examples a batch; an iterable of batches brings its own.
+        shuffle: a new order at every pass; any iterable brings its own.
 
     Raises:
         TypeError: data of another kind.
@@ -45,16 +48,37 @@ def batches_for(
         examples = as_data(data, dtype).to(device)
         with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
             fits = Fits(model, examples[:1])
-            blocks = () if fits.contains(examples) else range(0, len(examples), 4096)
-            for start in blocks:
-                fits.check(examples[start : start + 4096], start)
+            for block in () if fits.contains(examples) else examples.blocks():
+                fits.check(examples[block], block.start)
         return examples.batches(batch_size, shuffle=shuffle)
+    if isinstance(data, Dataset):
+        return ForeignBatches(model, _loader(data, batch_size, shuffle), device, dtype)
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise TypeError(
             f"data is a {type(data).__name__}; it must be Data, a tensor, an array, or an iterable of batches. "
             "Of mnist(...) pass a part: mnist(...).train."
         )
     return ForeignBatches(model, data, device, dtype)
+
+
+def _loader(data: Dataset[Any], batch_size: int, shuffle: bool) -> Iterable[Any]:
+    """Batches of a torch data set, whose items are examples: x, or a tuple that begins with x."""
+    whole("batch_size", batch_size)
+    if isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size, collate_fn=_stack)
+    if not isinstance(data, Sized):
+        raise TypeError(
+            f"data is a {type(data).__name__} without a length, so it cannot be gone over. Give it __len__, or pass a "
+            "DataLoader."
+        )
+    return DataLoader(data, batch_size, shuffle=shuffle, collate_fn=_stack)
+
+
+def _stack(items: list[Any]) -> Any:
+    """Examples as one batch; labels are left out, and pictures of Pillow's become bytes."""
+    examples = [item[0] if isinstance(item, tuple | list) and item else item for item in items]
+    plain = isinstance(examples[0], Tensor) or not hasattr(examples[0], "__array_interface__")
+    return default_collate(examples) if plain else torch.stack([as_tensor(np.asarray(each)) for each in examples])
 
 
 class Fits:
@@ -64,6 +88,7 @@ class Fits:
         with evaluating(model, seed=0):
             self.likelihood = model.likelihood(model.posterior(x).sample((1,)))
         support: Any = self.likelihood.support
+        self.device = x.device
         self.support = None if support is None or constraints.is_dependent(support) else support
 
     @property
@@ -72,15 +97,21 @@ class Fits:
         return unwrap(self.likelihood)[0].support is constraints.boolean
 
     def contains(self, examples: Data) -> bool:
-        """Whether the least and the largest value already show that all are inside: so where any interval is."""
-        support = unwrap(self.likelihood)[0].support
-        if (
-            not isinstance(support, constraints.interval | OpenUnitInterval)
-            or examples.values.shape[1:] != self.likelihood.event_shape
-        ):
+        """Whether the least and the largest value already show that all are inside: so where any interval is.
+
+        Of bytes and of the real line not even these need be looked up, which in a large file takes a while.
+        """
+        support: Any = unwrap(self.likelihood)[0].support
+        if examples.values.shape[1:] != self.likelihood.event_shape:
             return False
-        ends = torch.stack([examples.values.min(), examples.values.max()])
-        return bool(support.check(ends / 255 if ends.dtype == torch.uint8 else ends).all())
+        if support is constraints.real:
+            return True
+        if not isinstance(support, constraints.interval | OpenUnitInterval):
+            return False
+        if examples.values.dtype != torch.uint8:
+            return bool(support.check(examples.extremes().to(self.device)).all())
+        every_byte = torch.tensor([0.0, 1.0], device=self.device)
+        return bool(support.check(every_byte).all() or support.check(examples.extremes().to(self.device) / 255).all())
 
     def check(self, x: Tensor, start: int = 0) -> None:
         """Refuses `x`, whose first example is the data's number `start`, with the first offender."""
@@ -167,6 +198,26 @@ class ForeignBatches:
     def once_only(self) -> bool:
         """Whether a second pass would find nothing."""
         return isinstance(self.source, Iterator)
+
+    @property
+    def sampler(self) -> DistributedSampler[Any] | None:
+        """What gives each of several processes its part of them, if something does."""
+        samplers = (getattr(self.source, "sampler", None), getattr(self.source, "batch_sampler", None))
+        each = (*samplers, *(getattr(sampler, "sampler", None) for sampler in samplers))
+        return next((sampler for sampler in each if isinstance(sampler, DistributedSampler)), None)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The random generators that a loader and its samplers may have of their own."""
+        samplers = (getattr(self.source, "sampler", None), getattr(self.source, "batch_sampler", None))
+        parts = (self.source, *samplers, *(getattr(sampler, "sampler", None) for sampler in samplers))
+        found = [getattr(part, "generator", None) for part in parts]
+        return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
+
+    def begin_epoch(self, number: int) -> None:
+        """Tells a `DistributedSampler`, whose shuffle depends on nothing else."""
+        if self.sampler is not None:
+            self.sampler.set_epoch(number)
 
     def __length_hint__(self) -> int:
         return length_hint(self.source)

@@ -177,7 +177,7 @@ def test_refusals_give_the_value_the_rule_and_the_remedy(act, error, message):
 def test_static_files_of_wrong_kinds_are_refused(tmp_path):
     good = {name: np.zeros((2, 784), np.uint8) for name in ("train", "valid", "test")}
     cases = {
-        "missing": ({"train": good["train"]}, "KeyError"),
+        "missing": ({"train": good["train"]}, "has no array valid; there are train"),
         "grey": ({**good, "test": np.full((2, 784), 7, np.uint8)}, "array test holds 7"),
         "narrow": ({**good, "valid": np.zeros((2, 783))}, r"array valid has shape \(2, 783\)"),
         "empty": ({**good, "valid": np.zeros((0, 784))}, r"array valid has shape \(0, 784\)"),

@@ -1,10 +1,12 @@
-"""Data: one tensor that stays where the model is, handed out in batches."""
+"""Data: one tensor that stays where the model is, or in its file, handed out in batches."""
 
 from __future__ import annotations
 
-import math
+import copy
+import mmap
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reparam._checks import choice, whole
+from reparam.data.passes import Batches as Batches
 
 Protocol = Literal["grey", "dynamic", "threshold", "static", "as given"]
 
@@ -22,13 +25,16 @@ class Data:
     """N examples in one tensor, with the protocol that makes them numbers.
 
     Bytes stay bytes in memory and on the device; a batch is divided by 255 when it is taken. Under the "dynamic"
-    protocol each visit then draws fresh bits with these means.
+    protocol each visit then draws fresh bits with these means; under "threshold" x is 1 where it exceeds 1/2, else 0.
 
     Attributes:
         values: `[N, *event]`, uint8 (0 to 255 stand for 0 to 1) or floating point (used as it is).
-        protocol: how values became x, a name under which results may be compared; "dynamic" also acts, see above.
+        protocol: how values become x, a name under which results may be compared.
         labels: `[N]`, if there are any. No model here sees them.
         dtype: of the batches.
+        mapped: whether the values lie in a file that is mapped into memory, such as `numpy.load(mmap_mode="r")` gives.
+            Such values are never copied as a whole: they stay where they are, batches are gathered from them and moved.
+        device: where the batches go; None stands for where the values are.
 
     Raises:
         TypeError: values that are neither bytes nor floating point.
@@ -39,6 +45,8 @@ class Data:
     protocol: Protocol = "as given"
     labels: Tensor | None = None
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
+    mapped: bool = False
+    device: torch.device | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, Tensor):
@@ -54,12 +62,12 @@ class Data:
         if self.labels is not None and len(self.labels) != len(self.values):
             raise ValueError(f"{len(self.labels)} labels for {len(self.values)} examples; there must be one for each.")
         if self.values.is_floating_point():
-            _check_finite(self.values)
+            self._check_finite()
         elif self.values.dtype != torch.uint8:
             raise TypeError(_unreadable(self.values.dtype))
-        elif self.protocol == "as given" and self.values.max() == 1:
+        elif self.protocol == "as given" and self.is_bits_as_bytes():
             raise ValueError(_BITS_AS_BYTES)
-        if self.protocol == "dynamic" and not self._are_means():
+        if self.protocol == "dynamic" and not self.are_means():
             raise ValueError("data lie outside [0, 1]; bits are drawn with means in [0, 1]. Rescale the values.")
 
     def __len__(self) -> int:
@@ -68,16 +76,26 @@ class Data:
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         """The examples at `index`, a slice or whole numbers `[B]`, as x, `[B, *event]`."""
         rows = self.values.index_select(0, index) if isinstance(index, Tensor) else self.values[index]
-        x = _scaled(rows, self.dtype)
+        x = self._as_means(rows if self.device is None else rows.to(self.device), self.dtype)
         return torch.bernoulli(x) if self.protocol == "dynamic" else x
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:
-        """The same data on another device, or with batches of another dtype."""
-        values, dtype = self.values.to(device), dtype or self.dtype
+        """The same data on another device, or with batches of another dtype. A mapped file stays where it is."""
+        dtype = dtype or self.dtype
+        if self.mapped:
+            where = self.device if device is None else torch.device(device)
+            same = where in (self.device, None) or (self.device is None and where == self.values.device)
+            return self if same and dtype == self.dtype else self._with(device=where, dtype=dtype)
+        values = self.values.to(device)
         if values is self.values and dtype == self.dtype:
             return self
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, values=values, labels=labels, dtype=dtype)
+        return self._with(values=values, labels=labels, dtype=dtype)
+
+    def part(self, start: int, stop: int) -> Data:
+        """The examples from `start` up to `stop`, as `Data` that share their memory."""
+        labels = None if self.labels is None else self.labels[start:stop]
+        return self._with(values=self.values[start:stop], labels=labels)
 
     def batches(self, batch_size: int, *, shuffle: bool = False) -> Batches:
         """All examples in batches of `batch_size`, the last one shorter; a new order at every pass if `shuffle`."""
@@ -91,9 +109,9 @@ class Data:
         Raises:
             ValueError: values outside [0, 1].
         """
-        if not self._are_means():
+        if not self.are_means():
             raise ValueError("data lie outside [0, 1]; log-odds are those of means in [0, 1]. Rescale the values.")
-        total = sum(_scaled(block, torch.float64).sum(0) for block in self.values.split(4096))
+        total = sum(self._as_means(self.values[block], torch.float64).sum(0) for block in self.blocks())
         return (torch.as_tensor(total) / len(self)).flatten().clamp(1e-3, 1 - 1e-3).logit().to(self.dtype)
 
     def binarized(self, seed: int) -> Data:
@@ -102,48 +120,82 @@ class Data:
         Raises:
             ValueError: values outside [0, 1].
         """
-        if not self._are_means():
+        if not self.are_means():
             raise ValueError("data lie outside [0, 1]; bits are drawn with means in [0, 1]. Rescale the values.")
         generator = torch.Generator().manual_seed(seed)
-        blocks = [_scaled(block, torch.float32).cpu() for block in self.values.split(4096)]
-        bits = torch.cat([(torch.bernoulli(block, generator=generator) * 255).to(torch.uint8) for block in blocks])
-        return replace(self, values=bits.to(self.values.device), protocol="static")
+        bits = torch.empty(self.values.shape, dtype=torch.uint8)
+        for block in self.blocks():
+            means = self._as_means(self.values[block], torch.float32).cpu()
+            bits[block] = (torch.bernoulli(means, generator=generator) * 255).to(torch.uint8)
+        where = self.values.device if self.device is None else self.device
+        return self._with(values=bits.to(where), protocol="static", mapped=False, device=None)
 
-    def _are_means(self) -> bool:
-        return self.values.dtype == torch.uint8 or bool(self.values.min() >= 0 and self.values.max() <= 1)
+    def blocks(self) -> Iterator[slice]:
+        """All rows in slices of at most 4096, fewer where those would take more than 64 MiB in float32."""
+        size = max(1, min(4096, 2**24 // self.values[0].numel()))
+        return (slice(start, min(start + size, len(self))) for start in range(0, len(self), size))
 
+    def extremes(self) -> Tensor:
+        """The least and the largest of `values`, `[2]`."""
+        ends = [torch.stack(self.values[block].aminmax()) for block in self.blocks()]
+        return torch.stack(torch.stack(ends).aminmax())
 
-@dataclass(frozen=True, eq=False)
-class Batches:
-    """One pass over the data for every `iter()`, `len()` batches long."""
+    def are_means(self) -> bool:
+        """Whether all values lie in [0, 1], bytes standing for that."""
+        if self.values.dtype == torch.uint8:
+            return True
+        least, largest = self.extremes().tolist()
+        return bool(least >= 0 and largest <= 1)
 
-    data: Data
-    batch_size: int
-    shuffle: bool
+    def is_bits_as_bytes(self) -> bool:
+        """Whether the largest byte is 1; the first block usually shows that it is not."""
+        largest = 0
+        for block in self.blocks():
+            largest = max(largest, int(self.values[block].max()))
+            if largest > 1:
+                return False
+        return largest == 1
 
-    def __len__(self) -> int:
-        return math.ceil(len(self.data) / self.batch_size)
+    def _as_means(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        x = _scaled(rows, dtype)
+        return (x > 0.5).to(dtype) if self.protocol == "threshold" else x
 
-    def __iter__(self) -> Iterator[Tensor]:
-        if self.shuffle:
-            order = torch.randperm(len(self.data)).to(self.data.values.device)
-            for index in order.split(self.batch_size):
-                yield self.data[index]
-        else:
-            for start in range(0, len(self.data), self.batch_size):
-                yield self.data[start : start + self.batch_size]
+    def _check_finite(self) -> None:
+        for block in self.blocks():
+            bad = ~self.values[block].isfinite()
+            if bad.any():
+                first = [int(i) for i in bad.nonzero()[0]]
+                first[0] += block.start
+                raise ValueError(
+                    f"data hold {self.values[tuple(first)].item()} at index {first}; every value must be finite. "
+                    "Remove or fill such entries first."
+                )
+
+    def _with(self, **changes: object) -> Data:
+        """A copy with other fields. `dataclasses.replace` would check again what was checked: all of a large file."""
+        other = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(other, name, value)
+        return other
 
 
 def as_data(values: Data | Tensor | NDArray[Any], dtype: torch.dtype) -> Data:
     """Any tensor or array as `Data` with batches of `dtype`."""
     if isinstance(values, Data):
         return values.to(dtype=dtype)
-    return Data(_as_tensor(values), dtype=dtype)
+    return Data(as_tensor(values), dtype=dtype, mapped=is_mapped(values))
+
+
+def is_mapped(values: object) -> bool:
+    """Whether an array is a view of a file that is mapped into memory."""
+    while isinstance(values, np.ndarray) and not isinstance(values, np.memmap):
+        values = values.base
+    return isinstance(values, np.memmap | mmap.mmap)
 
 
 def as_batch(item: object, device: torch.device, dtype: torch.dtype) -> Tensor:
     """What an iterable yields as x `[B, *event]`: the first of a tuple or list, under the rules of `Data`."""
-    values = _as_tensor(item[0] if isinstance(item, tuple | list) and item else item)
+    values = as_tensor(item[0] if isinstance(item, tuple | list) and item else item)
     if not values.is_floating_point() and values.dtype != torch.uint8:
         raise TypeError(_unreadable(values.dtype))
     return _scaled(values.to(device, non_blocking=True), dtype)
@@ -153,9 +205,12 @@ def _scaled(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values.to(dtype).div_(255) if values.dtype == torch.uint8 else values.to(dtype)
 
 
-def _as_tensor(values: object) -> Tensor:
+def as_tensor(values: object) -> Tensor:
+    """A tensor or an array of numbers as a tensor, which shares its memory where it can, a mapped file's always."""
     if isinstance(values, Tensor):
         return values.detach()
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fui" and is_mapped(values):
+        return _share_mapped(values)
     if isinstance(values, np.ndarray) and values.dtype.kind in "fui":
         native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
         return torch.from_numpy(native if native.flags.writeable else native.copy())
@@ -164,6 +219,18 @@ def _as_tensor(values: object) -> Tensor:
         f"x is {what}; it must be a tensor or an array of numbers, or a tuple whose first element is that. "
         "Let the loader yield x, or (x, ...)."
     )
+
+
+def _share_mapped(values: NDArray[Any]) -> Tensor:
+    """A tensor over a mapped file, which is not copied."""
+    if not values.dtype.isnative or min(values.strides) < 0:
+        raise ValueError(
+            f"the mapped file holds {values.dtype} with strides {values.strides}; without a copy only numbers of this "
+            "machine's byte order, read forwards, can be used. Write the file anew by numpy.save."
+        )
+    with warnings.catch_warnings():  # that writing to it would fail: nothing here does
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(values)
 
 
 _BITS_AS_BYTES = (
@@ -177,15 +244,3 @@ def _unreadable(dtype: torch.dtype) -> str:
         f"data are {dtype}; bytes (uint8) stand for 0 to 1 in steps of 1/255, floating point is used as it is. "
         "Convert to one of the two, for example values.float()."
     )
-
-
-def _check_finite(values: Tensor) -> None:
-    for start in range(0, len(values), 4096):
-        bad = ~values[start : start + 4096].isfinite()
-        if bad.any():
-            first = [int(i) for i in bad.nonzero()[0]]
-            first[0] += start
-            raise ValueError(
-                f"data hold {values[tuple(first)].item()} at index {first}; every value must be finite. "
-                "Remove or fill such entries first."
-            )

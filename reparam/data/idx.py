@@ -27,9 +27,12 @@ def read_idx(path: Path, *, sha256: str | None = None) -> Tensor:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise FileNotFoundError(
-            f"{path} cannot be read ({error.strerror}). Restore it, or install reparam again."
-        ) from error
+        raise FileNotFoundError(f"{path} cannot be read ({error.strerror}). {_remedy(sha256)}") from error
+    return parse_idx(content, path, sha256=sha256)
+
+
+def parse_idx(content: bytes, path: Path, *, sha256: str | None = None) -> Tensor:
+    """The array in the bytes of an IDX file, plain or gzipped; `path` names them in errors."""
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
@@ -49,6 +52,10 @@ def read_idx(path: Path, *, sha256: str | None = None) -> Tensor:
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(sizes)
 
 
+def _remedy(sha256: str | None) -> str:
+    return "Restore it, or install reparam again." if sha256 else "Restore it, or give the path of another file."
+
+
 def _damaged(path: Path, problem: str, sha256: str | None) -> ValueError:
     expected = f" Expected: uncompressed bytes with sha256 {sha256}." if sha256 else " Expected: an IDX file."
-    return ValueError(f"{path} is damaged: {problem}.{expected} Restore the file, or install reparam again.")
+    return ValueError(f"{path} is damaged: {problem}.{expected} {_remedy(sha256)}")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from reparam._checks import Shape, choice, usable_device, whole
+from reparam._checks import Shape, choice, usable_device
 from reparam._checks import shape as check_shape
-from reparam.data.data import Data, Protocol
 from reparam.data.idx import read_idx
+from reparam.data.readers import read_npz
+from reparam.data.splits import Arrays, Splits, as_bits, split
 
 _FILES = Path(__file__).parent / "files"
 _SHA256 = {
@@ -25,21 +21,6 @@ _SHA256 = {
     "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-_BINARIZATION_SEED = 20261122
-# all that numpy and zipfile raise on damaged archives
-_UNREADABLE = (
-    *(KeyError, OSError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """Data in the parts that an experiment needs; `validation` is None where there is none."""
-
-    train: Data
-    validation: Data | None
-    test: Data
 
 
 def mnist(
@@ -78,7 +59,6 @@ def mnist(
         (50000, 10000, 10000)
     """
     choice("protocol", protocol, ("grey", "dynamic", "threshold", "static"))
-    whole("validation", validation, least=0)
     if (protocol == "static") != (file is not None):
         raise ValueError(
             f"protocol {protocol!r} with file {file!r}; 'static', and only it, reads its bits from a file. "
@@ -88,56 +68,29 @@ def mnist(
     if event_shape.numel() != 784:
         raise ValueError(f"shape is {shape}; MNIST images have 784 pixels. Use 784, (28, 28) or (1, 28, 28).")
     where = usable_device(device)
-    images, labels = _read_static(Path(file)) if file is not None else _read_embedded()
-    if validation >= len(images["train"]):
-        raise ValueError(
-            f"validation is {validation} of {len(images['train'])} training images; nothing is left to train."
-        )
-    train = _part(images["train"], labels.get("train"), protocol, event_shape)
-    test = _part(images["test"], labels.get("test"), protocol, event_shape)
-    train, held_out = _split(train, len(train) - validation)
-    if protocol == "dynamic":
-        test = test.binarized(_BINARIZATION_SEED)
-        held_out = held_out and held_out.binarized(_BINARIZATION_SEED)
-    return Splits(train.to(where), held_out and held_out.to(where), test.to(where))
+    arrays = _read_static(Path(file)) if file is not None else embedded()
+    found = split(arrays, protocol, event_shape, validation=validation, test=None, where="MNIST")
+    held_out = None if found.validation is None else found.validation.to(where)
+    return Splits(found.train.to(where), held_out, found.test.to(where))
 
 
-def _part(images: Tensor, labels: Tensor | None, protocol: Protocol, event_shape: torch.Size) -> Data:
-    values = images.reshape(-1, *event_shape)
-    if protocol == "threshold":
-        values = (values > 127).to(torch.uint8) * 255
-    return Data(values, protocol, labels)
+def embedded() -> Arrays:
+    """The 70,000 digits in this package, `[N, 28, 28]`, with their labels."""
+    arrays = [read_idx(_FILES / name, sha256=sha256).numpy() for name, sha256 in _SHA256.items()]
+    train, train_labels, test, test_labels = arrays
+    return Arrays(train, test, train_labels, test_labels)
 
 
-def _split(data: Data, size: int) -> tuple[Data, Data | None]:
-    if size == len(data):
-        return data, None
-    labels = (None, None) if data.labels is None else (data.labels[:size], data.labels[size:])
-    return Data(data.values[:size], data.protocol, labels[0]), Data(data.values[size:], data.protocol, labels[1])
-
-
-def _read_embedded() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    arrays = {name: read_idx(_FILES / name, sha256=sha256) for name, sha256 in _SHA256.items()}
-    train_images, train_labels, test_images, test_labels = arrays.values()
-    return {"train": train_images, "test": test_images}, {"train": train_labels, "test": test_labels}
-
-
-def _read_static(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _read_static(path: Path) -> Arrays:
     expected = "Expected: an .npz with arrays train, valid and test, [N, 784] of 0 and 1 or [N, 98] packed bits."
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("train", "valid", "test")}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist. {expected}") from None
-    except _UNREADABLE as error:
-        problem = f"cannot be read as an archive of arrays ({type(error).__name__})"
-        raise ValueError(f"{path} {problem}. {expected}") from error
-    images = {}
-    for name, array in arrays.items():
+    stored = read_npz(path, ("train", "valid", "test"), expected)
+    arrays = {}
+    for name, array in stored.items():
         bits = np.unpackbits(array, axis=1) if array.dtype == np.uint8 and array.shape[1:] == (98,) else array
         if bits.dtype.kind not in "buif" or bits.shape[1:] != (784,) or len(bits) == 0:
             raise ValueError(f"{path}: array {name} has shape {array.shape} and type {array.dtype}. {expected}")
-        if not np.isin(bits, (0, 1)).all():
-            raise ValueError(f"{path}: array {name} holds {bits[~np.isin(bits, (0, 1))][0]}. {expected}")
-        images[name] = torch.from_numpy(bits.astype(np.uint8) * 255)
-    return {"train": torch.cat([images["train"], images["valid"]]), "test": images["test"]}, {}
+        try:
+            arrays[name] = as_bits(bits, f"{path}: array {name}")
+        except ValueError as error:
+            raise ValueError(f"{error} {expected}") from error
+    return Arrays(np.concatenate([arrays["train"], arrays["valid"]]), arrays["test"])
