@@ -75,7 +75,7 @@ def draw_estimators() -> None:
         for name in dict.fromkeys(r["preset"] for r in presets if r["preset"].startswith(latent.lower())):
             line = mean_curve([r for r in presets if r["preset"] == name])
             axis.plot(*line, color="black", linewidth=2)
-            ends.append((f"preset: {name.split(', ')[1]}", "black", line[0][-1], line[1][-1]))
+            ends.append((f"preset: {name.partition('-')[2].replace('-', ' ')}", "black", line[0][-1], line[1][-1]))
         shape = {"Bernoulli": "20 Bernoulli", "Categorical": "20 x 10 Categorical"}[latent]
         axis.set(
             title=f"{shape} latents",

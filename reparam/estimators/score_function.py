@@ -145,6 +145,7 @@ class REINFORCE(Scheduled, nn.Module):
         self.num_samples = num_samples
         self.baseline = choice("baseline", baseline, ("none", "average"))
         self.bound = bound
+        self.decay = decay
         self.average = RunningAverage(decay)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
@@ -188,6 +189,7 @@ class NVIL(Scheduled, nn.Module):
         self.network = network
         self.num_samples = num_samples
         self.bound = bound
+        self.decay = decay
         self.average = RunningAverage(decay)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:

@@ -44,6 +44,11 @@ class Stages(nn.Module):
         self.estimators = [estimator for _, estimator in stages]
         self.owned = nn.ModuleList([e for e in self.estimators if isinstance(e, nn.Module)])
 
+    @property
+    def stages(self) -> tuple[tuple[int, Estimator], ...]:
+        """The pairs of first step and estimator."""
+        return tuple(zip(self.starts, self.estimators, strict=True))
+
     def __str__(self) -> str:
         pairs = zip(self.starts, self.estimators, strict=True)
         return f"Stages({', '.join(f'({start}, {each})' for start, each in pairs)})"
