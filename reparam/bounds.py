@@ -69,7 +69,7 @@ class renyi:
         # near alpha = 1 the logarithm is of a number near 1, whose digits expm1 and log1p keep
         near = exponent.abs().amax(0) < 0.5
         series = torch.where(near, exponent, 0.0).expm1().mean(0).log1p() / power + mean
-        return torch.where(near, series, log_mean_exp(power * log_weight) / power)
+        return torch.where(near, series, log_mean_exp(exponent) / power + mean)
 
     def __str__(self) -> str:
         return f"renyi_{self.alpha:g}"

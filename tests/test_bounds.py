@@ -171,3 +171,28 @@ REFUSED = [
 def test_refusals_give_the_value_the_rule_and_the_remedy(act, error, message):
     with pytest.raises(error, match=message):
         act()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_that_do_not_count_get_no_gradient_and_change_no_digit(dtype):
+    """e^-100 of the largest would be a denormal number in float32, and each product with it slow."""
+    log_weight = (
+        torch.cat([torch.zeros(1, 7), torch.linspace(-20, -120, 49).repeat(7, 1).t()]).to(dtype).requires_grad_()
+    )
+    bound = rp.iwae(log_weight)
+    bound.sum().backward()
+    assert torch.equal(bound, log_weight.logsumexp(0) - math.log(50))
+    exact = log_weight.detach().softmax(0)
+    smallest = torch.finfo(dtype).eps ** 2
+    gradient = log_weight.grad
+    assert ((gradient == 0) | (gradient > 0.9 * smallest)).all()
+    assert ((gradient == 0) == (exact < smallest)).all()
+    torch.testing.assert_close(gradient, torch.where(gradient == 0, 0, exact))
+
+
+def test_impossible_samples_among_possible_ones_and_alone():
+    log_weight = torch.tensor([[0.0, -math.inf], [-math.inf, -math.inf]], requires_grad=True)
+    bound = rp.iwae(log_weight)
+    assert bound.tolist() == [pytest.approx(-math.log(2)), -math.inf]
+    bound[0].backward()
+    assert log_weight.grad[:, 0].tolist() == [1.0, 0.0]

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from reparam._checks import choice
+from reparam._tensors import shares
 from reparam.bounds import PenalisedBound, elbo, iwae
 from reparam.draws import Draw, draw
 from reparam.estimators.estimate import (
@@ -121,10 +122,10 @@ class Pathwise(Scheduled):
         log_weight = samples.log_weight + (score - score.detach())
         if self.gradient == "stl":
             return weighed(elbo, samples).detach() + (log_weight - log_weight.detach()).mean(0)
-        share = log_weight.detach().softmax(0)
+        share = shares(log_weight)
         if z.requires_grad:  # the generative parameters get each sample's share, the posterior its square
-            shares = share.reshape(*share.shape, *(1,) * (z.ndim - share.ndim))
-            z.register_hook(lambda gradient: gradient * shares.to(gradient.dtype))
+            widened = share.reshape(*share.shape, *(1,) * (z.ndim - share.ndim))
+            z.register_hook(lambda gradient: gradient * widened.to(gradient.dtype))
         return with_gradient_of(weighed(iwae, samples), (share * log_weight).sum(0))
 
     def _penalty(self, bound: PenalisedBound, samples: Draw) -> Tensor:

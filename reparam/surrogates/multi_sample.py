@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reparam._tensors import log_mean_exp
+from reparam._tensors import log_mean_exp, shares
 from reparam.bounds import tempered
 from reparam.bounds import tvo as thermodynamic_bound
 from reparam.surrogates.score_function import with_gradient_of
@@ -29,8 +30,8 @@ def wake(
     Reference:
         Bornschein, Bengio, Reweighted Wake-Sleep, 2014, arXiv 1406.2751, section 3.
     """
-    share = log_weight.detach().softmax(0)
-    return with_gradient_of(log_mean_exp(log_weight), (share * (log_joint + log_q)).sum(0))
+    share = shares(log_weight)
+    return with_gradient_of(log_mean_exp(log_weight), torch.where(share > 0, share * (log_joint + log_q), 0.0).sum(0))
 
 
 def tvo(
