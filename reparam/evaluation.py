@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +12,29 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from reparam._checks import whole
+from reparam._ranks import derived_seed, shared_out
 from reparam._tensors import log_mean_exp, unwrap
-from reparam.batches import AnyData, batches_for
+from reparam.batches import AnyData, ForeignBatches, batches_for
+from reparam.data import Batches
 from reparam.distributions import VonMises
 from reparam.draws import score
 from reparam.estimators import Estimator
 from reparam.hierarchy import Chain
-from reparam.inspection import broken_parameter, check_exact, evaluating, not_finite
+from reparam.inspection import (
+    broken_parameter,
+    check_exact,
+    device_and_dtype,
+    evaluating,
+    not_finite,
+    own_random_numbers,
+)
 from reparam.model import LatentVariableModel
 from reparam.relaxation import RelaxedModel
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_Measured = tuple[Tensor, Tensor | None]  # a column for each example of a batch; the posterior's means
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,7 @@ def evaluate(
     batch_size: int = 128,
     max_rows: int = 4096,
     seed: int = 0,
+    fabric: Fabric | None = None,
 ) -> Evaluation:
     """Bounds and estimates of log p(x) under the exact model, each with its errors; hard latents only.
 
@@ -95,6 +111,8 @@ def evaluate(
         max_rows: most pairs of example and sample that are decoded at once: the networks' memory grows with this and
             not with K, of which only some numbers for each pair of one batch are kept.
         seed: of the draws.
+        fabric: a launched `lightning_fabric.Fabric`, whose processes share the batches; all of them must call this,
+            with the same data, and all get the same answer.
 
     Returns:
         An `Evaluation`: means over the examples in nats, larger is better, each with its errors.
@@ -120,23 +138,45 @@ def evaluate(
     batches = batches_for(model, data, min(batch_size, max_rows))
     if (broken := broken_parameter(model)) is not None:
         raise ValueError(f"parameter {broken} of the model holds NaN or Inf, so no bound can be computed.")
-    columns: list[Tensor] = []
-    means: list[Tensor] = []
     with evaluating(model, seed):
-        for x in batches:
-            if not columns:
-                check_exact(model, x)
-            log_p, log_ratio, mean = _score_samples(model, x, num_samples, max_rows)
-            columns.append(_per_example(log_p, log_ratio))
-            means += [] if mean is None else [mean]
-            if columns[-1][0::2].isnan().any():
-                raise ValueError(f"a bound is NaN in batch {len(columns) - 1}: {not_finite(model, x)}.")
-    if not columns:
+        if fabric is None or fabric.world_size == 1:
+            measured = [_measured(model, x, number, num_samples, max_rows) for number, x in enumerate(batches)]
+        else:
+            _check_undivided(batches)
+            device = device_and_dtype(model)[0]
+
+            def work(number: int, x: Tensor) -> _Measured:
+                """With noise of the batch's own: which process takes it, and what others draw, makes no difference."""
+                with own_random_numbers(device, derived_seed(str(seed).encode(), number)):
+                    return _measured(model, x, number, num_samples, max_rows)
+
+            measured = shared_out(fabric, batches, work)
+    if not measured:
         raise ValueError("data gave no batch; there is nothing to evaluate.")
-    table = torch.cat(columns, 1)
+    table = torch.cat([columns for columns, _ in measured], 1)
+    means = [mean for _, mean in measured if mean is not None]
     elbo, iwae, log_likelihood, rate, distortion = (_measure(*pair) for pair in table.split(2))
     active_units = _active_units(torch.cat(means)) if means else None
     return Evaluation(elbo, iwae, log_likelihood, rate, distortion, active_units, num_samples, table.shape[1])
+
+
+def _measured(model: LatentVariableModel, x: Tensor, number: int, num_samples: int, max_rows: int) -> _Measured:
+    """What is kept of batch `number`."""
+    if number == 0:
+        check_exact(model, x)
+    log_p, log_ratio, mean = _score_samples(model, x, num_samples, max_rows)
+    columns = _per_example(log_p, log_ratio)
+    if columns[0::2].isnan().any():
+        raise ValueError(f"a bound is NaN in batch {number}: {not_finite(model, x)}.")
+    return columns, mean
+
+
+def _check_undivided(batches: Batches | ForeignBatches) -> None:
+    if isinstance(batches, ForeignBatches) and batches.sampler is not None:
+        raise ValueError(
+            "data is a DataLoader with a DistributedSampler, and evaluate shares the batches out itself. Pass one "
+            "that gives every process the same batches."
+        )
 
 
 def _score_samples(

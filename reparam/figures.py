@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -11,9 +12,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam._checks import whole
+from reparam._files import write_whole
 from reparam._tensors import unwrap
+from reparam.hierarchy import Chain
 from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
+from reparam.walks import between, moved
 
 
 def reconstruct(model: LatentVariableModel, x: Tensor) -> Tensor:
@@ -26,6 +30,68 @@ def sample(model: LatentVariableModel, num_samples: int) -> Tensor:
     """E[x|z] for draws z ~ p(z), `[num_samples, *event]`; hard latents in a discrete model."""
     with evaluating(model):
         return _mean(model.likelihood(model.prior().sample((whole("num_samples", num_samples),))))
+
+
+def traverse(model: LatentVariableModel, x: Tensor | None = None, *, columns: int = 10) -> Tensor:
+    """E[x|z] while one latent variable after another is moved, all others kept.
+
+    A bit is off, then on; a symbol goes through its categories; a number through `columns` quantiles of the prior, from
+    5% to 95%. A coordinate of a direction or of shares that sum to one takes the others along, in proportion.
+
+    Args:
+        model: of one layer of latents.
+        x: `[N, *event]`, of which the first is the example that the others are kept at; a draw of the prior, if none.
+        columns: values of a number.
+
+    Returns:
+        `[variables, values, *event]`; `.flatten(0, 1)` is a grid with `columns=values`. Where kinds of variables differ
+        in how many values they take, shorter rows repeat their last.
+
+    Raises:
+        ValueError: a model whose latents depend on one another, of which moving one says nothing alone.
+    """
+    whole("columns", columns, least=2)
+    with evaluating(model, seed=0):
+        prior = model.prior()
+        if isinstance(prior, Chain) and not prior.is_product:
+            raise ValueError(
+                "traverse moves one latent variable with all others kept, and in this model layers depend on one "
+                "another. Draw from it with rp.sample, or walk between two examples with rp.interpolate."
+            )
+        z = prior.sample() if x is None else model.posterior(x[:1]).sample()[0]
+        rows = moved(prior, z, columns)
+        most = max(len(row) for row in rows)
+        rows = [torch.cat([row, row[-1:].expand(most - len(row), *row.shape[1:])]) for row in rows]
+        images = _mean(model.likelihood(torch.cat(rows)))
+        return images.reshape(len(rows), most, *images.shape[1:])
+
+
+def interpolate(model: LatentVariableModel, x0: Tensor, x1: Tensor, steps: int = 10) -> Tensor:
+    """E[x|z] on the way from a draw z ~ q(z|x0) to one of q(z|x1).
+
+    Numbers go along a straight line, whole ones rounded; angles the shorter way round, directions on their sphere. Bits
+    and symbols are switched one after another in the order of their index, evenly over the way: between hard latents
+    there is nothing to pass through.
+
+    Args:
+        model: of any latents.
+        x0: `[B, *event]`.
+        x1: as many.
+        steps: pictures of each pair, the two ends included.
+
+    Returns:
+        `[B, steps, *event]`; `.flatten(0, 1)` is a grid with `columns=steps`.
+
+    Raises:
+        ValueError: examples of different shapes.
+    """
+    whole("steps", steps, least=2)
+    if x0.shape != x1.shape:
+        raise ValueError(f"x0 has shape {tuple(x0.shape)} and x1 {tuple(x1.shape)}; they must be alike.")
+    with evaluating(model, seed=0):
+        z = between(model.prior(), model.posterior(x0).sample(), model.posterior(x1).sample(), steps)
+        images = _mean(model.likelihood(z.flatten(0, 1)))
+        return images.reshape(*z.shape[:2], *images.shape[1:])
 
 
 def _mean(likelihood: Distribution) -> Tensor:
@@ -64,10 +130,9 @@ def save_image_grid(path: str | Path, images: Tensor, *, columns: int = 8) -> Pa
     grid = torch.cat([pixels, blank]).unflatten(0, (rows, columns))  # [rows, columns, channels, H, W]
     grid = grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [rows * H, columns * W, channels]
     array = (grid.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(unfinished, format="PNG")
-    return unfinished.replace(path)
+    png = BytesIO()
+    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(png, format="PNG")
+    return write_whole(path, png.getvalue(), durable=False)
 
 
 def _as_floats(images: Tensor) -> Tensor:
@@ -79,6 +144,13 @@ def _as_floats(images: Tensor) -> Tensor:
     if not pixels.isfinite().all():
         raise ValueError("images hold NaN or Inf; there is nothing to draw. Look at the model that made them.")
     return pixels / 255 if images.dtype == torch.uint8 else pixels
+
+
+def is_image(x: Tensor) -> bool:
+    """Whether a batch `[N, *event]` has a shape that `save_image_grid` draws."""
+    if x.dim() == 2:
+        return math.isqrt(x.shape[1]) ** 2 == x.shape[1] and x.shape[1] >= 16
+    return x.dim() == 3 or (x.dim() == 4 and x.shape[1] in (1, 3))
 
 
 def _as_rgb_or_grey(images: Tensor) -> Tensor:

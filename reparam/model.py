@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from reparam._tensors import folded
+from reparam._tensors import flat, folded
 from reparam.families import Family
 
 
@@ -114,7 +114,7 @@ class VAE(nn.Module):
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) with batch shape `[B]`."""
         check_observation(x, self.observation)
-        return self.latent(self.encoder(x).flatten(1))
+        return self.latent(flat(self.encoder, x, self._standard.dtype))
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z) with the leading axes of z as its batch shape."""

@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from reparam import distributions
 from reparam._checks import whole
+from reparam._tensors import flat
 from reparam.families import Bernoulli, Categorical, Family, Flow
 from reparam.networks import masked_mlp
 
@@ -75,7 +76,7 @@ class MixturePrior(nn.Module):
     def __init__(self, latent: Family, num_components: int) -> None:
         super().__init__()
         self.latent = _plain(latent)
-        num_components = whole("num_components", num_components)
+        self.num_components = whole("num_components", num_components)
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.params = nn.Parameter(0.2 * torch.randn(num_components, latent.num_params))
 
@@ -138,7 +139,7 @@ class VampPrior(nn.Module):
     high: Tensor
 
     def forward(self) -> Distribution:
-        params = self.encoder(self.within()).flatten(1)
+        params = flat(self.encoder, self.within(), self.pseudo_inputs.dtype)
         return distributions.Mixture(params.new_zeros(len(params)), self.latent(params), validate_args=False)
 
     def within(self) -> Tensor:
@@ -200,6 +201,7 @@ class AutoregressivePrior(nn.Module):
                 "latent a flow is the counterpart: prior=zuko.flows.NSF(features=20)."
             )
         self.latent = latent
+        self.hidden = hidden
         width = latent.num_categories if isinstance(latent, Categorical) else 1
         self.network = masked_mlp(latent.num_features // width, width, hidden)
 
@@ -210,7 +212,8 @@ class AutoregressivePrior(nn.Module):
         )
 
     def _conditionals(self, z: Tensor) -> Distribution:
-        return self.latent(self.network(self.latent.features(z)))
+        features = self.latent.features(z)
+        return self.latent(self.network(features).to(features.dtype))  # mixed precision gives it in 16 bits
 
     def extra_repr(self) -> str:
         return f"{self.latent}"

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reparam as rp
-from reparam.training import loop
+from reparam.training.trainer import Trainer
 
 
 def test_fit_reaches_the_likelihood_of_a_linear_gaussian_model(float64):
@@ -151,13 +151,13 @@ class Failing:
 @pytest.mark.parametrize("step", [3, 9])
 def test_a_nan_stops_training_names_the_step_and_leaves_good_weights(check_every, where, step, monkeypatch):
     """50 is how rarely an accelerator is looked at; 9 is the last step of an epoch of 10."""
-    created = loop._Pass.__init__
+    created = Trainer.__init__
 
     def slower(self, *args):
         created(self, *args)
         self.check_every = check_every
 
-    monkeypatch.setattr(loop._Pass, "__init__", slower)
+    monkeypatch.setattr(Trainer, "__init__", slower)
     model, x = small_vae(rp.Gaussian(2)), torch.rand(40, 6)
     with pytest.raises(rp.TrainingDiverged, match="training stopped at step") as caught:
         rp.fit(model, Failing(step, where), x, epochs=1, batch_size=4)
@@ -249,3 +249,18 @@ REFUSED = [
 def test_refusals_give_the_value_the_rule_and_the_remedy(act, error, message):
     with pytest.raises(error, match=message):
         act()
+
+
+def test_the_gradient_is_no_longer_than_its_clip():
+    """Steps of plain gradient descent at a rate of 1 are as long as the gradient."""
+    model, x = small_vae(rp.Gaussian(2)), torch.rand(40, 6)
+    lengths = []
+
+    class Descent(torch.optim.SGD):
+        def step(self):
+            before = weights(model).clone()
+            super().step()
+            lengths.append((weights(model) - before).norm().item())
+
+    rp.fit(model, rp.Pathwise(), x, epochs=1, batch_size=8, optimizer=Descent(model.parameters(), lr=1.0), clip=1e-3)
+    assert lengths == pytest.approx([1e-3] * 5, rel=1e-2)

@@ -17,6 +17,9 @@ def temperature_tensor(temperature: float | Tensor, like: Tensor, batch_shape: t
     A tensor's *values* are not looked at here (that would wait for the device); `validate_args=True` does.
     """
     dtype = at_least_float32(like).dtype
+    if torch.compiler.is_compiling() and not isinstance(temperature, Tensor):
+        # the estimator has checked it; as a factor it stays a variable of the graph, not one graph for each value
+        return torch.ones((), dtype=dtype, device=like.device) * temperature
     if not isinstance(temperature, Tensor):
         return torch.full((), positive("temperature", temperature, remedy=_REMEDY), dtype=dtype, device=like.device)
     try:

@@ -59,6 +59,9 @@ class Flow(Family, nn.Module):
         super().__init__()
         _check_base(base)
         self.base = base
+        self.num_transforms = num_transforms
+        self.hidden = hidden
+        self._named = None if isinstance(transform, nn.Module) else transform
         if isinstance(transform, nn.Module):
             if not (num_transforms is None and hidden is None):
                 raise TypeError(
@@ -73,6 +76,11 @@ class Flow(Family, nn.Module):
         self._fix(base.event_shape, base.num_params)
         for layer in layers:
             _check_transform(layer, base)
+
+    @property
+    def transform(self) -> str | nn.Module:
+        """What T was asked for as: "maf", "nsf", or a module."""
+        return self.transforms[0] if self._named is None else self._named
 
     def standard(self, zeros: Tensor) -> Distribution:
         """The default prior: the standard member of the base, which T does not touch."""

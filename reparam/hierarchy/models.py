@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from reparam._tensors import folded
+from reparam._tensors import flat, folded
 from reparam.families import Family
 from reparam.hierarchy.chain import Chain, Part
 from reparam.hierarchy.composite import modules_among
@@ -120,7 +120,7 @@ class Hierarchy(_Layers):
         """q(z|x), drawn from the bottom."""
         check_observation(x, self.observation)
         names = list(self.latents)
-        parts: dict[str, Part] = {names[0]: self.latents[names[0]](self.encoders[0](x).flatten(1))}
+        parts: dict[str, Part] = {names[0]: self.latents[names[0]](flat(self.encoders[0], x, self._standard.dtype))}
         for number, name in enumerate(names[1:], 1):
             parts[name] = partial(self._infer, number, name)
         return Chain(self.latents, parts)
@@ -173,7 +173,7 @@ class Ladder(_Layers):
         hidden, corrections = x, []
         for encoder, correction in zip(self.encoders, self.corrections, strict=True):
             hidden = encoder(hidden)
-            corrections.append(correction(hidden).flatten(1))
+            corrections.append(flat(correction, hidden, self._standard.dtype))
         for number, (family, given) in enumerate(zip(self.latents.values(), corrections, strict=True), 1):
             if given.shape[1] != family.num_params:
                 raise ValueError(

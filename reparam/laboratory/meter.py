@@ -158,5 +158,5 @@ def warmed_up(estimator: Estimator, model: LatentVariableModel, x: Tensor, steps
     estimator = copy.deepcopy(estimator)
     control = Control(estimator, model, lr)
     for _ in range(steps):
-        control.step(estimator(model, x))
+        control.step(estimator(model, x).control_loss)
     return estimator

@@ -9,11 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from reparam._calls import recorded
 from reparam._checks import whole
 from reparam.networks.blocks import Folded, Parts, Shift
 from reparam.networks.dense import check_output_bias
 
 
+@recorded
 def conv_encoder(
     shape: tuple[int, int, int],
     out_features: int,
@@ -59,6 +61,7 @@ def conv_encoder(
     return Folded(in_shape, *layers, nn.Flatten(), last)
 
 
+@recorded
 def conv_decoder(
     in_features: int,
     shape: tuple[int, int, int],

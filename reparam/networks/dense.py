@@ -8,9 +8,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from reparam._calls import recorded
 from reparam._checks import Shape, shape, whole
 
 
+@recorded
 def mlp(
     in_features: Shape,
     hidden: Sequence[int],
@@ -41,6 +43,7 @@ def mlp(
     return _layers(in_features, hidden, out_features, lambda a, b: [nn.Linear(a, b), activation()], output_bias)
 
 
+@recorded
 def gated_mlp(
     in_features: Shape,
     hidden: Sequence[int],

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from reparam._calls import recorded
 from reparam._checks import whole
 
 
@@ -28,6 +29,7 @@ class MaskedLinear(nn.Linear):
         return nn.functional.linear(input, self.weight * self.mask, self.bias)
 
 
+@recorded
 def masked_mlp(
     num_variables: int, width: int, hidden: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU
 ) -> nn.Sequential:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reparam._checks import number
-from reparam.estimators import Estimate, Estimator
-from reparam.inspection import device_and_dtype
+from reparam.adam import AnyOptimizer, adam_for
+from reparam.estimators import Estimator
+from reparam.inspection import device_and_dtype, modules_of
 from reparam.model import LatentVariableModel
 from reparam.schedules import Schedule
+from reparam.training.place import Place
 
 
-def follow(optimizer: torch.optim.Optimizer, lr: float | Schedule, step: int) -> None:
+def follow(optimizer: AnyOptimizer, lr: float | Schedule, step: int) -> None:
     """Sets the learning rate that a schedule gives for this step; a number has been set already."""
     if not callable(lr):
         return
@@ -32,12 +33,32 @@ class Control:
         if isinstance(estimator, nn.Module):
             estimator.to(*device_and_dtype(model))
             self.parameters = [p for p in estimator.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=lr) if self.parameters else None
+        self.optimizer = adam_for(self.parameters, lr) if self.parameters else None
 
-    def step(self, estimate: Estimate) -> None:
-        """One step of Adam down `estimate.control_loss`."""
-        if self.optimizer is None or estimate.control_loss is None:
+    @property
+    def state(self) -> list[Tensor]:
+        """What it has learned and averaged."""
+        return [tensor for module in modules_of(self.estimator) for tensor in (*module.parameters(), *module.buffers())]
+
+    def step(self, control_loss: Tensor | None, weight: float = 1.0, place: Place | None = None) -> None:
+        """One step of Adam down the control loss; of several ranks down its mean, this rank's counting `weight`."""
+        shared = place if place is not None and place.world > 1 else None
+        if shared is not None:
+            self._average(shared, weight)
+        if self.optimizer is None or control_loss is None:
             return
-        self.optimizer.zero_grad()
-        estimate.control_loss.backward(inputs=self.parameters)
+        for parameter in self.parameters:
+            parameter.grad = None
+        control_loss.backward(inputs=self.parameters)
+        if shared is not None:
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad = shared.sum(parameter.grad * weight) / shared.world
         self.optimizer.step()
+
+    def _average(self, place: Place, weight: float) -> None:
+        """Running averages have followed each its rank's batch: their mean is that which followed the whole one."""
+        for module in modules_of(self.estimator):
+            for buffer in module.buffers(recurse=False):
+                if buffer.is_floating_point():
+                    buffer.copy_(place.sum(buffer * weight) / place.world)

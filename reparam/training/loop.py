@@ -1,45 +1,37 @@
-"""fit: the training loop."""
+"""fit: the arguments, checked, and the training begun."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reparam._checks import positive, whole
+from reparam.adam import AnyOptimizer, adam_for
 from reparam.batches import AnyData, ForeignBatches, batches_for
-from reparam.estimators import Estimate, Estimator
-from reparam.inspection import broken_parameter, device_and_dtype, modes_kept, not_finite
+from reparam.data import Batches
+from reparam.estimators import Estimator
+from reparam.inspection import check_model, device_and_dtype, modes_kept, modules_of
 from reparam.model import LatentVariableModel
 from reparam.schedules import Schedule
-from reparam.training.control import Control, follow
-from reparam.training.divergence import Snapshot, TrainingDiverged
-from reparam.training.progress import progress
+from reparam.training.control import Control
+from reparam.training.epoch import Epoch
+from reparam.training.keeper import Keeper
+from reparam.training.place import Alone, Place, Through
+from reparam.training.record import record_of, shown
+from reparam.training.run import Folder, Run
+from reparam.training.session import Session
+from reparam.training.step import StepModule
+from reparam.training.stop import Stop, stoppable
+from reparam.training.trainer import Trainer
+from reparam.training.validation import Validation
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """One finished pass over the training data.
-
-    Attributes:
-        number: counted from 1.
-        loss: mean over the examples of the loss at the time each was visited, in nats.
-        name: what the loss is the negative of: "elbo", "surrogate", ...
-        steps: optimiser steps since the beginning of the fit.
-        seconds: this pass took, without `on_epoch`.
-        estimator: with its schedules as they stand now.
-    """
-
-    number: int
-    loss: float
-    name: str
-    steps: int
-    seconds: float
-    estimator: Estimator
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def fit(
@@ -51,8 +43,13 @@ def fit(
     batch_size: int = 128,
     lr: float | Schedule = 1e-3,
     control_lr: float = 1e-3,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: AnyOptimizer | None = None,
+    clip: float | None = None,
     on_epoch: Callable[[Epoch], object] | None = None,
+    validation: Validation | AnyData | None = None,
+    run: Run | str | Path | None = None,
+    compile: bool = False,
+    fabric: Fabric | None = None,
 ) -> list[Epoch]:
     """Trains `model` in place, on the device it is on.
 
@@ -67,126 +64,124 @@ def fit(
         data: `Data`, a tensor or an array (kept on the device, shuffled at every epoch), or an iterable of batches,
             such as a `DataLoader`, that can be gone over again (of a tuple the first element is x).
         epochs: passes over the data.
-        batch_size: examples a step; an iterable of batches brings its own.
+        batch_size: examples a step, over all processes; an iterable of batches brings its own, of each process.
         lr: learning rate of the default optimiser, Adam; or a schedule of the step, such as
             `cosine(3e-3, num_steps=4690, warmup=500)`, which a given `optimizer` follows too.
         control_lr: learning rate of the Adam that fits the estimator's own parameters by its `control_loss`.
         optimizer: instead of it, over the parameters you choose.
+        clip: largest norm of the gradient of all parameters together; None leaves it as it is.
         on_epoch: called with an `Epoch` after each pass: the place for pictures, tests, your own schedule.
+        validation: data to measure the exact bound on after each epoch, or a `Validation`, which also stops early.
+        run: folder to keep the training in, or a `Run`, by which it is also resumed; `rp.load` gives the model back.
+            Ctrl-C and SIGTERM then end it after the step it is in, with all saved.
+        compile: let torch.compile make model and estimator one kernel; the first step takes from seconds to a minute.
+            Not for estimators with parameters of their own.
+        fabric: a launched `lightning_fabric.Fabric` with the devices, the processes and the precision to train with.
+            Its processes share each batch, follow the first one's order of the examples, and draw noise of their own.
 
     Returns:
-        The epochs.
+        The epochs; of a resumed run all of them.
 
     Raises:
-        TypeError, ValueError: arguments or data that cannot be trained on; the message says what to do.
+        TypeError, ValueError: arguments or data that cannot be trained on, a run that is there already or was of
+            something else; the message says what to do.
         TrainingDiverged: the loss or a parameter became NaN or infinite; the message names the step and the term. The
             model is left with finite weights: those before that step, or those at the beginning of the epoch.
+        Interrupted: Ctrl-C or SIGTERM, in a run.
+        OSError: a run's folder cannot be written.
     """
-    whole("epochs", epochs)
-    if not callable(lr):
-        positive("lr", lr)
-    positive("control_lr", control_lr)
-    for name, value, kind in (("estimator", estimator, Estimator), ("optimizer", optimizer, torch.optim.Optimizer)):
-        if isinstance(value, type) or not (value is None or isinstance(value, kind)):
-            raise TypeError(f"{name} is {value!r}; it must be an instance such as {_SUCH_AS[name]}.")
-    if on_epoch is not None and not callable(on_epoch):
-        raise TypeError(f"on_epoch is {on_epoch!r}; it must be a function of an Epoch.")
+    _check(estimator, epochs, lr, control_lr, optimizer, clip, on_epoch)
+    check_model(model)
+    if compile and any(p.requires_grad for module in modules_of(estimator) for p in module.parameters()):
+        raise ValueError(
+            f"compile is True, and {type(estimator).__name__} learns parameters of its own by a second backward pass, "
+            "which a compiled step does not have. Leave compile out, or take RLOO."
+        )
+    place: Place = Through(fabric) if fabric is not None else Alone()
+    optimizer = optimizer or _adam(model, 1e-3 if callable(lr) else lr, place)
+    step = StepModule(model)
+    stepping = place.set_up(step, optimizer, compile)
     batches = batches_for(model, data, batch_size, shuffle=True)
     if isinstance(batches, ForeignBatches) and batches.once_only and epochs > 1:
         raise ValueError(
             f"data is an iterator, which can be gone over once, and epochs is {epochs}. Pass a list, a DataLoader, "
             "or any iterable that begins anew, or epochs=1."
         )
-    optimizer = optimizer or _adam(model, 1e-3 if callable(lr) else lr)
+    _check_shares(batches, place)
+    if validation is not None and not isinstance(validation, Validation):
+        validation = Validation(validation)
     control = Control(estimator, model, control_lr)
-    history: list[Epoch] = []
-    steps = 0
-    with modes_kept(model):
+    place.equalise(control.state)
+    generators = batches.generators if isinstance(batches, ForeignBatches) else []
+    session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators)
+    with ExitStack() as stack:
+        folder, stop = None, Stop()
+        if run is not None:
+            run = run if isinstance(run, Run) else Run(run)
+            name = getattr(optimizer, "name", type(optimizer).__name__)
+            settings = {"batch_size": batch_size, "optimizer": name, "lr": shown(lr), "clip": clip}
+            folder = place.first(partial(_folder, run, model, estimator, data, settings))
+            if folder is not None:
+                stack.callback(folder.close)
+            stop = stack.enter_context(stoppable())
+        stack.enter_context(modes_kept(model))
         if isinstance(model, nn.Module) and not model.training:
             model.train()
-        for number in range(1, epochs + 1):
-            started = time.perf_counter()
-            run = _Pass(model, optimizer, control, steps)
-            for x in progress(batches, f"epoch {number}/{epochs}", run.status):
-                follow(optimizer, lr, steps)
-                run.step(estimator.at(steps), x)
-                steps += 1
-            loss = run.finish()
-            epoch = Epoch(number, loss, run.name, steps, time.perf_counter() - started, estimator.at(steps))
-            history.append(epoch)
-            if on_epoch is not None:
-                with modes_kept(model):
-                    on_epoch(epoch)
-    return history
+        keeper = Keeper(session, validation, run, folder, stop)
+        try:
+            return Trainer(session, step, stepping, batches, lr, clip).train(epochs, keeper, on_epoch)
+        except (TypeError, ValueError):
+            if folder is not None and folder.fresh and session.progress.step == 0:
+                folder.discard()  # a run that could not begin is not to stand in the way of the next one
+            raise
+
+
+def _folder(
+    run: Run, model: LatentVariableModel, estimator: Estimator, data: AnyData, settings: dict[str, object]
+) -> Folder:
+    return Folder(run, record_of(model, estimator, data, settings, run.about))
+
+
+def _check_shares(batches: Batches | ForeignBatches, place: Place) -> None:
+    """Refuses batches of which several processes cannot each take a part."""
+    if place.world == 1:
+        return
+    if isinstance(batches, Batches):
+        batches.share(place.rank, place.world)
+    elif batches.sampler is None:
+        raise ValueError(
+            f"data is a {type(batches.source).__name__} that gives each of the {place.world} processes the same "
+            "examples. Pass Data, a tensor or an array, which are shared out; or a DataLoader with "
+            "sampler=torch.utils.data.DistributedSampler(dataset) and the batch size of one process."
+        )
+
+
+def _check(
+    estimator: Estimator,
+    epochs: int,
+    lr: float | Schedule,
+    control_lr: float,
+    optimizer: AnyOptimizer | None,
+    clip: float | None,
+    on_epoch: Callable[[Epoch], object] | None,
+) -> None:
+    whole("epochs", epochs)
+    if not callable(lr):
+        positive("lr", lr)
+    positive("control_lr", control_lr)
+    if clip is not None:
+        positive("clip", clip, remedy="None leaves gradients as they are.")
+    for name, value, kind in (("estimator", estimator, Estimator), ("optimizer", optimizer, AnyOptimizer)):
+        if isinstance(value, type) or not (value is None or isinstance(value, kind)):
+            raise TypeError(f"{name} is {value!r}; it must be an instance such as {_SUCH_AS[name]}.")
+    if on_epoch is not None and not callable(on_epoch):
+        raise TypeError(f"on_epoch is {on_epoch!r}; it must be a function of an Epoch.")
 
 
 _SUCH_AS = {"estimator": "rp.Pathwise() or rp.RLOO(4)", "optimizer": "torch.optim.Adam(model.parameters())"}
 
 
-class _Pass:
-    """One epoch's bookkeeping: losses stay on the device, and are looked at there as rarely as it is safe."""
-
-    def __init__(
-        self, model: LatentVariableModel, optimizer: torch.optim.Optimizer, control: Control, first_step: int
-    ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.control = control
-        self.first_step = first_step
-        self.losses: list[Tensor] = []
-        self.sizes: list[int] = []
-        self.name = ""
-        self.x: Tensor | None = None
-        # Reading a number off an accelerator waits for it; on the CPU it is free, so there every step is looked at.
-        self.check_every = 1 if device_and_dtype(model)[0].type == "cpu" else 50
-        self.safe = Snapshot(model, control.estimator)
-
-    def step(self, estimator: Estimator, x: Tensor) -> None:
-        try:
-            estimate: Estimate = estimator(self.model, x)
-        except ValueError as error:  # a model whose distributions validate meets its NaN parameters here
-            if broken_parameter(self.model) is None:
-                raise
-            raise self._diverged(len(self.losses), math.nan, x) from error
-        self.losses.append(estimate.loss.detach())
-        self.sizes.append(len(x))
-        self.name, self.x = estimate.name, x
-        if len(self.losses) % self.check_every == 0:
-            self._check_losses()
-        self.control.step(estimate)
-        self.optimizer.zero_grad()
-        estimate.loss.backward()
-        self.optimizer.step()
-
-    def _check_losses(self) -> None:
-        recent = self.losses[-self.check_every :]
-        values = torch.stack(recent).tolist() if len(recent) > 1 else [recent[0].item()]
-        for index, value in enumerate(values, len(self.losses) - len(recent)):
-            if not math.isfinite(value):
-                raise self._diverged(index, value, self.x)
-
-    def _diverged(self, index: int, loss: float, x: Tensor | None) -> TrainingDiverged:
-        term = "" if x is None else not_finite(self.model, x)
-        return TrainingDiverged(self.first_step + index, loss, term, self.safe.restore_if_broken())
-
-    def status(self) -> str:
-        return f"{self.name} loss {self.losses[-1].item():.2f}" if self.losses else ""
-
-    def finish(self) -> float:
-        """The mean loss over the examples of this pass."""
-        if not self.losses:
-            raise ValueError(
-                "the data gave no batch. An empty loader, a drop_last with fewer examples than a batch, or an iterator "
-                "that was gone over before: pass one that yields batches."
-            )
-        self._check_losses()
-        if broken_parameter(self.model) is not None:
-            raise self._diverged(len(self.losses) - 1, self.losses[-1].item(), self.x)
-        losses = torch.stack(self.losses).cpu().double()
-        return float(losses @ torch.tensor(self.sizes, dtype=torch.float64)) / sum(self.sizes)
-
-
-def _adam(model: LatentVariableModel, lr: float) -> torch.optim.Optimizer:
+def _adam(model: LatentVariableModel, lr: float, place: Place) -> AnyOptimizer:
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"the model is a {type(model).__name__}, not an nn.Module, so its parameters are not known. "
@@ -195,5 +190,5 @@ def _adam(model: LatentVariableModel, lr: float) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("the model has no parameter that requires a gradient, so there is nothing to train.")
-    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
-    return torch.optim.Adam(parameters, lr=lr, fused=fused)
+    device = None if place.fabric is None else place.fabric.device
+    return adam_for(parameters, lr, device=device, scaled=place.scaled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
@@ -10,18 +11,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], description: str, status: Callable[[], str] = str) -> Iterator[T]:
+def progress(items: Iterable[T], description: str, status: Callable[[], str] = str, shown: bool = True) -> Iterator[T]:
     """The same items, with a bar on standard error while they pass; nothing at all where that is no terminal.
 
     Args:
         items: anything to go over; the bar shows an end if it has a length.
         description: what stands before the bar.
         status: asked for a text to stand behind the bar a few times a second, never at every item.
+        shown: whether this process is the one that shows it.
     """
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield from items
         return
     # rich is imported where it is needed: it takes time, and draws from the global `random` when it is imported
+    state = random.getstate()
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -32,15 +35,16 @@ def progress(items: Iterable[T], description: str, status: Callable[[], str] = s
         TimeRemainingColumn,
     )
 
+    random.setstate(state)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     text = (TextColumn("{task.description}"), *columns, TextColumn("{task.fields[status]}"))
     together = sys.stdout.isatty()  # then what a model prints goes above the bar; else it goes where it was sent
     console = Console(stderr=True)
     with Progress(*text, console=console, transient=True, auto_refresh=False, redirect_stdout=together) as bar:
         task = bar.add_task(description, total=length_hint(items) or None, status="")
-        shown = bar.get_time()
+        drawn = bar.get_time()
         for done, item in enumerate(items):
-            if bar.get_time() - shown > 0.2:
-                shown = bar.get_time()
+            if bar.get_time() - drawn > 0.2:
+                drawn = bar.get_time()
                 bar.update(task, completed=done, status=status(), refresh=True)
             yield item
