@@ -1,19 +1,20 @@
-"""The command `reparam`: parse, call, print. What is heavy is imported when it is needed."""
+"""`reparam lab`: the laboratory of gradient estimators."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
+from reparam.cli.folders import existing
 
-app = tyro.extras.SubcommandApp()
+if TYPE_CHECKING:
+    from reparam.laboratory import Lab
 
 
-@app.command(name="lab")
 def lab(
     latent: Literal["bernoulli", "categorical", "gaussian"] = "bernoulli",
+    run: Path | None = None,
     steps: int = 469,
     examples: int = 32,
     repeats: int = 100,
@@ -26,10 +27,11 @@ def lab(
     """Measures gradient estimators on a small VAE: bias, variance, cost, and which to use.
 
     It models MNIST at 7 x 7 pixels with 8 bits, 4 x 3 symbols or 8 real numbers, so that the exact gradient can be
-    summed up for the discrete two. For a model of your own call `rp.lab(model, x)`.
+    summed up for the discrete two. With --run it measures on the trained model of a run, at its test data.
 
     Args:
-        latent: Kind of the latent.
+        latent: Kind of the latent of the small model.
+        run: Folder of a run whose model is taken instead; latent and steps then say nothing.
         steps: Of training before measuring, 128 images each, at most one pass; 0 measures at random weights.
         examples: Test images in the batch.
         repeats: Gradients drawn of each estimator, at least 20.
@@ -39,8 +41,8 @@ def lab(
         figure: Picture of bias against variance to write; needs matplotlib.
         seed: Of the weights, the order of the images and the noise.
     """
-    from rich.console import Console
-
+    if run is not None:
+        existing(run)
     import reparam as rp
     from reparam.catalogue import ENTRIES
     from reparam.laboratory.embedded import embedded_model
@@ -59,45 +61,36 @@ def lab(
             raise FileExistsError(
                 f"{path} exists already, and nothing is overwritten. Choose another name, or remove it."
             )
-    model, x = embedded_model(latent, steps=steps, examples=examples, seed=seed)
+    model: Any
+    if run is None:
+        model, x = embedded_model(latent, steps=steps, examples=examples, seed=seed)
+    else:
+        from reparam.cli.pictures import examples as examples_of
+
+        model = rp.load(run)
+        x = examples_of(run, model, examples, "test")
     chosen = rp.estimators_for(model, x, max_states=256)
     chosen = {name: each for name, each in chosen.items() if not only or _matches(name, only)}
     if not chosen:
-        raise ValueError(f"none of those takes a {latent} latent. Without --only all that do are measured.")
+        what = f"a {latent} latent" if run is None else f"the latent of {run}"
+        raise ValueError(f"none of those takes {what}. Without --only all that do are measured.")
     found = rp.lab(model, x, chosen, repeats=repeats, part=part, seed=seed)
+    _show(found)
+    for path, write in ((csv, found.to_csv), (figure, found.figure)):
+        if path is not None:
+            print(f"wrote {write(path)}")
+
+
+def _show(found: Lab) -> None:
+    from rich.console import Console
+
     if sys.stdout.isatty():
         console = Console()
         console.print(found.table(console.width))
         print(found.notes())
     else:
         print(found)
-    for path, write in ((csv, found.to_csv), (figure, found.figure)):
-        if path is not None:
-            print(f"wrote {write(path)}")
 
 
 def _matches(name: str, parts: tuple[str, ...]) -> bool:
     return any(part.lower() in name.lower() for part in parts)
-
-
-@app.command(name="version")
-def version() -> None:
-    """Prints the version."""
-    from reparam._version import __version__
-
-    print(__version__)
-
-
-def main() -> None:
-    """The entry point: one clear line for what a user can mend, exit code 2."""
-    try:
-        app.cli(prog="reparam", description="Deep latent-variable models on torch.distributions.")
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"reparam: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,88 @@
+"""Folders of runs: one that is there, a new one, and what stays in it when something goes wrong."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from reparam._nearest import nearest
+
+EXPERIMENT = "experiment.json"
+
+
+def existing(run: Path) -> Path:
+    """The folder of a run.
+
+    Raises:
+        FileNotFoundError: no run there; the message has the nearest name among the runs beside it.
+    """
+    if (run / EXPERIMENT).exists():
+        return run
+    inside = sorted(path.parent.name for path in run.glob(f"*/{EXPERIMENT}"))
+    if inside:
+        raise FileNotFoundError(f"{run} is no run, but holds some: {', '.join(inside[:5])}. Name one of them.")
+    beside = [path.parent for path in run.absolute().parent.glob(f"*/{EXPERIMENT}")]
+    hint = nearest(run.name, [path.name for path in beside]) if beside else f"{run.parent} has none."
+    raise FileNotFoundError(f"{run} holds no run. {hint}".rstrip())
+
+
+def unused(run: Path, overwrite: bool) -> Path:
+    """A folder for a new run.
+
+    Raises:
+        FileExistsError: a run is there, and it is not to be overwritten.
+    """
+    if (run / EXPERIMENT).exists() and not overwrite:
+        raise FileExistsError(
+            f"{run} holds a run already, and nothing is overwritten. Choose another name for --run, go on with "
+            f"'{command('resume', run)}', or add --overwrite."
+        )
+    return run
+
+
+def new(name: str) -> Path:
+    """A folder `runs/NAME-DATE-TIME` that was not there: it is made, so that nobody else takes it."""
+    start = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    number = 1
+    while True:
+        folder = Path("runs") / (start if number == 1 else f"{start}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def command(name: str, run: Path) -> str:
+    """What to type."""
+    return f"reparam {name} {shlex.quote(str(run))}"
+
+
+@contextmanager
+def kept(run: Path) -> Iterator[None]:
+    """Adds to an error of a training what of the run is kept, and how to go on."""
+    from reparam.training import Interrupted, TrainingDiverged
+    from reparam.training.run import checkpoints
+
+    try:
+        yield
+    except Interrupted:
+        raise
+    except TrainingDiverged as error:
+        left = checkpoints(run)
+        if left:
+            error.add_note(f"{run} keeps the checkpoint before that, {left[-1].name}, and its metrics.")
+        raise
+    except (OSError, RuntimeError, KeyboardInterrupt) as error:
+        if checkpoints(run):
+            again = command("resume", run)
+            error.add_note(
+                f"{run} keeps its checkpoints. Go on with: {again}"
+                if str(error)
+                else f"interrupted; {run} keeps its checkpoints. Go on with: {again}"
+            )
+        raise

@@ -1,0 +1,58 @@
+"""What a command prints: one JSON object, or tables for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def print_json(values: object) -> None:
+    """One JSON object on standard output; what is no number there is null."""
+    print(json.dumps(_plain(values), allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table; columns whose cells are all numbers stand to the right. Where nobody watches it is as wide as it is."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    watched = sys.stdout.isatty()
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", show_header=any(columns), pad_edge=False)
+    for number, name in enumerate(columns):
+        right = all(_is_number(row[number]) for row in rows)
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=sys.stdout, width=None if watched else 240, markup=False, highlight=False)
+    with console.capture() as text:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in text.get().splitlines()))
+
+
+def measured(value: Mapping[str, Any]) -> str:
+    """A mean with its standard error, in nats."""
+    error = value["standard_error"]
+    return f"{value['value']:.2f}" + ("" if error is None else f" +/- {error:.2f}")
+
+
+def seconds(value: float) -> str:
+    """A time to read."""
+    return f"{value:.1f} s" if value < 120 else f"{int(value // 60)} min {value % 60:.0f} s"
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell[0] in "-0123456789"
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {str(name): _plain(each) for name, each in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(each) for each in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return None
+    return values if values is None or isinstance(values, bool | int | float) else str(values)
