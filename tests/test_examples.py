@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import reparam as rp
+from reparam.data import Splits
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["vae", "gaussian_vae", "binconcrete", "concrete"]
@@ -78,7 +79,7 @@ def test_by_hand_and_library_print_the_same_losses_after_an_epoch(tmp_path):
 def test_discrete_scripts_take_every_estimator_and_name_the_exact_bound(script, tmp_path, monkeypatch, capsys):
     module = importlib.import_module(script)
     whole = rp.mnist()
-    small = rp.data.Splits(rp.Data(whole.train.values[:600]), None, rp.Data(whole.test.values[:200]))
+    small = Splits(rp.Data(whole.train.values[:600]), None, rp.Data(whole.test.values[:200]))
     monkeypatch.setattr(rp, "mnist", lambda *args, **kwargs: small)
     for estimator in module.ESTIMATORS:
         module.main(epochs=2, estimator=estimator, results=tmp_path)

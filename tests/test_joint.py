@@ -165,13 +165,13 @@ def test_torchs_coins_that_are_nearly_certain_have_the_kl_of_a_coin(float64):
 
 
 def test_each_part_of_an_observation_says_what_it_takes():
-    levels = rp.families.DiscretizedLogistic(2, num_levels=16, num_components=2)
+    levels = rp.DiscretizedLogistic(2, num_levels=16, num_components=2)
     cases = [
         (rp.Bernoulli(2), 2.5, r"Bernoulli of the part b \(.*\)\. Rescale the data"),
         (rp.Poisson(2), 0.5, r"Poisson of the part b \(whole numbers from 0\)\. Counts and levels are whole numbers"),
         (levels, 0.5, r"of the part b \(16 levels .*\)\. Round the data to levels, \(x \* 15\).round\(\) / 15; or"),
-        (rp.families.Beta(2), 1.0, r"Beta of the part b \(the open interval \(0, 1\)\)\. At 0 and 1 its density may"),
-        (rp.families.Beta(2), 1.5, r"Beta of the part b \(the open interval \(0, 1\)\)\. Rescale the data"),
+        (rp.Beta(2), 1.0, r"Beta of the part b \(the open interval \(0, 1\)\)\. At 0 and 1 its density may"),
+        (rp.Beta(2), 1.5, r"Beta of the part b \(the open interval \(0, 1\)\)\. Rescale the data"),
     ]
     for family, wrong, message in cases:
         model = small_vae(rp.Gaussian(2), observation=rp.Joint(a=rp.Gaussian(2), b=family))

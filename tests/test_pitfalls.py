@@ -16,6 +16,7 @@ from reparam.distributions import (
     OneHotCategorical,
     joint_support,
 )
+from reparam.relaxation import squash
 
 
 def test_pitfall_1_kl_of_relaxed_distributions_exists():
@@ -175,7 +176,7 @@ def test_pitfall_13_the_surrogate_exceeds_log_p_which_no_bound_can():
 def test_pitfall_13_hard_latents_are_zeros_and_ones_in_the_right_share():
     model = small_vae(rp.Bernoulli(3))
     y = rp.relax(model, 0.3).prior().sample((20_000,))
-    hard = rp.relaxation.squash(y, binary=True, hard=True)
+    hard = squash(y, binary=True, hard=True)
     assert set(hard.unique().tolist()) == {0.0, 1.0}
     assert_mean(hard, 0.5)
 
