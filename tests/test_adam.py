@@ -90,3 +90,15 @@ def test_fit_takes_one_that_was_made_outside():
     parameters = list(model.decoder.parameters())
     rp.fit(model, rp.Pathwise(), torch.rand(40, 6), epochs=1, optimizer=FusedAdam(parameters, 1e-3))
     assert not torch.equal(model.decoder[0].weight, before)
+
+
+def test_weights_with_gaps_between_them_are_not_given_to_the_kernel():
+    """It goes by address: a quarter of a larger tensor would be stepped together with what lies beside it."""
+    whole = torch.zeros(8, 8)
+    part = nn.Parameter(whole[:, :2])
+    optimizer = adam_for([part], 1e-1)
+    assert isinstance(optimizer, torch.optim.Adam)
+    part.grad = torch.ones(8, 2)
+    optimizer.step()
+    assert part.detach().flatten().tolist() == pytest.approx([-0.1] * 16)
+    assert not whole[:, 2:].any()

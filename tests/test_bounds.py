@@ -196,3 +196,12 @@ def test_impossible_samples_among_possible_ones_and_alone():
     assert bound.tolist() == [pytest.approx(-math.log(2)), -math.inf]
     bound[0].backward()
     assert log_weight.grad[:, 0].tolist() == [1.0, 0.0]
+
+
+def test_an_impossible_sample_does_not_spoil_a_wake_update():
+    log_joint = torch.tensor([[0.5], [-math.inf]], requires_grad=True)
+    log_q = torch.tensor([[-1.0], [-2.0]], requires_grad=True)
+    surrogate = rp.surrogates.wake((log_joint - log_q).detach(), log_joint, log_q)
+    surrogate.sum().backward()
+    assert log_joint.grad.tolist() == [[1.0], [0.0]]
+    assert log_q.grad.isfinite().all()

@@ -445,3 +445,15 @@ def test_any_text_is_read_or_refused(text):
 def test_all_priors_are_among_those_tried():
     tried = {type(model_with(name).prior_module).__name__ for name in [*DISCRETE, *CONTINUOUS]}
     assert tried >= {name for name in CALLED if name.endswith("Prior")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("10 * 1000000 * 1000000000", "whole numbers go up to 1e"),
+        ("[(a := 9), (b := a * a)]", "names are for modules in two places"),
+    ],
+)
+def test_a_text_cannot_grow_without_end(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)

@@ -310,3 +310,30 @@ def test_tensorboard_gets_the_metrics(tmp_path):
     pytest.importorskip("tensorboard")
     fit(rp.Run(tmp_path / "run", log_every=2, tensorboard=True))
     assert [path for path in os.listdir(tmp_path / "run" / "tensorboard") if "tfevents" in path]
+
+
+def test_broken_weights_do_not_become_the_newest_checkpoint(tmp_path):
+    """The loss of step 3 is finite, its gradient is not."""
+
+    class Breaking:
+        step = 0
+
+        def at(self, step):
+            self.step = step
+            return self
+
+        def __call__(self, model, x):
+            estimate = rp.Pathwise()(model, x)
+            if self.step < 3:
+                return estimate
+            zero = sum(p.sum() for p in model.parameters()) * 0
+            return rp.Estimate(estimate.loss + zero.sqrt(), estimate.bound, "elbo")
+
+    torch.manual_seed(1)
+    model = small_vae(rp.Gaussian(2))
+    run = rp.Run(tmp_path / "run", checkpoint_seconds=0)
+    with pytest.raises(rp.TrainingDiverged, match="is not finite"):
+        rp.fit(model, Breaking(), torch.rand(40, 6), epochs=1, batch_size=4, run=run)
+    saved = read_checkpoint(checkpoints(tmp_path / "run")[-1])
+    assert saved["progress"]["step"] == 3
+    assert all(value.isfinite().all() for value in saved["model"].values())

@@ -1,0 +1,190 @@
+"""Runs from experiments: trained, resumed, measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from reparam._files import read_object, write_json
+from reparam.data import Splits, checksum
+from reparam.evaluation import evaluate
+from reparam.experiment import Experiment
+from reparam.experiment.presets import presets
+from reparam.experiment.build import build_estimator, build_lr, build_model, build_optimizer
+from reparam.model import VAE
+from reparam.runs.launching import device_of
+from reparam.runs.reading import check_data, data_of, experiment_of, saved
+from reparam.training import Epoch, Run, Validation, fit
+from reparam.training.keeper import named
+from reparam.training.place import Alone, Place, Through
+from reparam.training.record import described, shown
+from reparam.training.run import EXPERIMENT, SUMMARY, locked, read_record
+from reparam.training.session import load_state
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def train(
+    experiment: Experiment | str,
+    run: Run | str | Path,
+    *,
+    fabric: Fabric | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
+) -> dict[str, Any]:
+    """Trains what an experiment describes, and measures it on the test data; what `reparam train` does.
+
+    Args:
+        experiment: such as `rp.presets["gaussian"]`, `.replace(epochs=3)` of it, or just the name of a preset.
+        run: a new folder, or a `Run` that says what to do with the one that is there.
+        fabric: a launched `lightning_fabric.Fabric`, where `launch_of(experiment)` asks for one.
+        on_epoch: called after each pass.
+
+    Returns:
+        What stands in `summary.json`.
+
+    Raises:
+        The errors of `rp.fit`, `rp.load_data` and those of the texts in the experiment.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    if isinstance(experiment, str):
+        experiment = presets[experiment]
+    options, often = experiment.training, experiment.evaluation
+    torch.manual_seed(options.seed)
+    place: Place = Through(fabric) if fabric is not None else Alone()
+    data = place.first(lambda: data_of(experiment)) or data_of(experiment)  # what has to be fetched, one fetches
+    device = fabric.device if fabric is not None else device_of(experiment)
+    model = build_model(experiment, data.train).to(device)
+    num_steps = _num_steps(experiment, len(data.train))
+    validation = None
+    if often.patience and data.validation is None:
+        raise ValueError(
+            f"patience is {often.patience}, and no examples are kept apart to validate on. Give validation, such as 10000."
+        )
+    if data.validation is not None:
+        validation = Validation(
+            data.validation,
+            every=often.evaluate_every or options.epochs,
+            num_samples=often.evaluation_samples,
+            bound=often.validation_bound,
+            patience=often.patience or None,
+        )
+    fit(
+        model,
+        build_estimator(experiment, num_steps),
+        data.train,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        lr=build_lr(experiment, num_steps),
+        control_lr=options.control_lr,
+        optimizer=build_optimizer(experiment, model),
+        clip=options.clip or None,
+        on_epoch=on_epoch,
+        validation=validation,
+        run=dataclasses.replace(
+            run,
+            checkpoint_seconds=often.checkpoint_seconds,
+            log_every=often.log_every,
+            about={"experiment": experiment.to_values()},
+        ),
+        compile=experiment.machine.compile,
+        fabric=fabric,
+    )
+    return _measured(run.path, model, data, often.final_samples, fabric)
+
+
+def resume(
+    folder: str | Path,
+    *,
+    epochs: int | None = None,
+    fabric: Fabric | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
+    tensorboard: bool = False,
+) -> dict[str, Any]:
+    """Goes on with a run that `train` began, and measures it; what `reparam resume` does.
+
+    Args:
+        folder: of the run.
+        epochs: in all, if they are to be more than the run was begun with. Schedules that count with `steps` are then
+            those of the longer training, from the step on at which it stands.
+        fabric: as for `train`.
+        on_epoch: as for `train`.
+        tensorboard: as in `Run`.
+
+    Returns:
+        What stands in `summary.json`.
+
+    Raises:
+        ValueError: fewer epochs than the run was begun with, more for one that stopped early; and what `train` refuses.
+    """
+    path = Path(folder)
+    experiment = experiment_of(path)
+    if epochs is not None and epochs != experiment.training.epochs:
+        one = fabric is None or fabric.is_global_zero  # of several processes one writes
+        longer = _lengthened(path, experiment, epochs) if one else experiment
+        experiment = longer if fabric is None else fabric.broadcast(longer)
+    run = Run(path, resume=True, tensorboard=tensorboard)
+    return train(experiment, run, fabric=fabric, on_epoch=on_epoch)
+
+
+def counts_steps(experiment: Experiment) -> list[str]:
+    """The options whose text counts with the number of steps, so that they change when a training is lengthened."""
+    texts = {"lr": experiment.training.lr, "estimator": experiment.training.estimator}
+    return [name for name, text in texts.items() if re.search(r"\bsteps\b", text)]
+
+
+def _lengthened(path: Path, experiment: Experiment, epochs: int) -> Experiment:
+    """The experiment with more epochs, written to the run's experiment.json, which a resumption must agree with."""
+    before = experiment.training.epochs
+    if epochs < before:
+        raise ValueError(f"epochs is {epochs}; {path} was begun with {before}, and more than these lengthen it.")
+    if (path / SUMMARY).exists() and read_object(path / SUMMARY).get("stopped_early"):
+        raise ValueError(
+            f"{path} stopped early, as its validation bound had not improved for {experiment.evaluation.patience} "
+            "evaluations; more epochs would stop there too. Train anew with a larger patience."
+        )
+    longer = experiment.replace(epochs=epochs)
+    check_data(path, data_of(experiment))  # nothing is changed for a run that could then not be resumed
+    lock = locked(path)
+    try:
+        write_json(path / EXPERIMENT, _record_of(longer, path))
+    finally:
+        lock.release()
+    return longer
+
+
+def _record_of(experiment: Experiment, path: Path) -> dict[str, Any]:
+    """A run's record with another experiment, and what follows from that."""
+    record = read_record(path)
+    data, training = record.get("data"), record.get("training")
+    if not (isinstance(data, dict) and isinstance(data.get("examples"), int) and isinstance(training, dict)):
+        raise ValueError(f"{path / EXPERIMENT} does not say how many examples there were. Restore it.")
+    num_steps = _num_steps(experiment, data["examples"])
+    with torch.random.fork_rng([]):
+        estimator = described("estimator", build_estimator(experiment, num_steps))
+    training = {**training, "lr": shown(build_lr(experiment, num_steps))}
+    return {**record, **estimator, "experiment": experiment.to_values(), "training": training}
+
+
+def _num_steps(experiment: Experiment, num_examples: int) -> int:
+    return experiment.training.epochs * math.ceil(num_examples / experiment.training.batch_size)
+
+
+def _measured(folder: Path, model: VAE, data: Splits, num_samples: int, fabric: Fabric | None) -> dict[str, Any]:
+    """The test data's bounds under the best weights, or the last where there is no validation; in summary.json."""
+    path = folder / SUMMARY
+    place: Place = Through(fabric) if fabric is not None else Alone()
+    read = place.first(lambda: (*saved(folder, "auto"), read_object(path)))
+    name, tree, summary = place.broadcast(read)  # of several machines only the first need have the folder
+    load_state(model, tree["model"])
+    found = evaluate(model, data.test, num_samples=num_samples, fabric=fabric)
+    test = {"checkpoint": name, "protocol": data.test.protocol, "checksum": checksum(data.test), **named(found)}
+    measured: dict[str, Any] = {**summary, "test": test}
+    place.first(lambda: write_json(path, measured))
+    return measured
