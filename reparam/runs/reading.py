@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -144,7 +144,13 @@ def data_of(experiment: Experiment) -> Splits:
         colour=options.colour,
     )
     event_shape = data.train.values.shape[1:]
-    if options.shape or takes_images or len(event_shape) != 3 or event_shape[0] != 1 or event_shape[1] != event_shape[2]:
+    if (
+        options.shape
+        or takes_images
+        or len(event_shape) != 3
+        or event_shape[0] != 1
+        or event_shape[1] != event_shape[2]
+    ):
         return data
     rows = {name: dataclasses.replace(part, values=part.values.flatten(1)) for name, part in data.parts().items()}
     return Splits(rows["train"], rows.get("validation"), rows["test"])
@@ -161,6 +167,6 @@ def check_data(run: str | Path, data: Splits) -> None:
     now = checksum(data.train)
     if before is not None and before != now:
         raise ValueError(
-            f"the data have changed since {run} was trained: their checksum was {before} and is {now}. Restore them, or "
-            "measure on other data by their name (--data)."
+            f"the data have changed since {run} was trained: their checksum was {before} and is {now}. Restore them, "
+            "or measure on other data by their name (--data)."
         )

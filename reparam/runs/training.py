@@ -15,8 +15,8 @@ from reparam._files import read_object, write_json
 from reparam.data import Splits, checksum
 from reparam.evaluation import evaluate
 from reparam.experiment import Experiment
-from reparam.experiment.presets import presets
 from reparam.experiment.build import build_estimator, build_lr, build_model, build_optimizer
+from reparam.experiment.presets import presets
 from reparam.model import VAE
 from reparam.runs.launching import device_of
 from reparam.runs.reading import check_data, data_of, experiment_of, saved
@@ -65,7 +65,8 @@ def train(
     validation = None
     if often.patience and data.validation is None:
         raise ValueError(
-            f"patience is {often.patience}, and no examples are kept apart to validate on. Give validation, such as 10000."
+            f"patience is {often.patience}, and no examples are kept apart to validate on. Give validation, such "
+            "as 10000."
         )
     if data.validation is not None:
         validation = Validation(
