@@ -258,7 +258,9 @@ def test_an_interrupted_training_saves_and_says_how_to_go_on(number, capsys, run
     more = {"epochs": 200, "validation": 20, "evaluate_every": 0, "checkpoint_seconds": 1000}
     command = [sys.executable, "-m", "reparam", "train", "gaussian", *map(str, options(run.parent, **more))]
     place = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else it is ignored where the tests run in the background
+    process = subprocess.Popen(command, env=place, stdout=pipe, stderr=pipe, text=True)
     while not process.stdout.readline().startswith("epoch 1/"):
         assert process.poll() is None, process.stderr.read()
     process.send_signal(number)

@@ -75,7 +75,7 @@ def reference(tmp_path_factory):
 
 def state_on_disk(folder):
     path = folder / "checkpoints"
-    return sorted((each.name, each.stat().st_mtime_ns) for each in path.iterdir()) if path.exists() else []
+    return sorted(each.name for each in path.glob("step-*.safetensors")) if path.exists() else []
 
 
 def test_25_kills_at_random_moments_change_no_bit(tmp_path):
@@ -237,6 +237,8 @@ def test_a_signal_saves_and_says_how_to_go_on(number, tmp_path, reference):
             os.kill(os.getpid(), number)
 
     folder = tmp_path / "run"
+    if number == signal.SIGINT:  # which is ignored where the tests themselves run in the background
+        signal.signal(number, signal.default_int_handler)
     handlers = signal.getsignal(number)
     with pytest.raises(rp.Interrupted, match=f"step 72, nothing is lost. Go on with: .*{folder}") as caught:
         train(folder, epochs=20, also=send, checkpoint_seconds=1e9)

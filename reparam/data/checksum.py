@@ -29,7 +29,7 @@ def checksum(data: Data | Splits) -> str:
 
     Example:
         >>> checksum(Data(torch.zeros(2, 3)))[:15]
-        'sha256:f1029b08'
+        'sha256:72119701'
     """
     if isinstance(data, Data):
         return _of_values(data.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import TYPE_CHECKING
 
@@ -59,4 +60,11 @@ def launch_of(experiment: Experiment) -> Fabric | None:
     except MisconfigurationException as error:
         raise ValueError(f"these devices cannot be had: {error}") from error
     fabric.launch()
+    atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Ends the processes' group with the process: gloo's threads would otherwise abort it now and then."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
