@@ -46,8 +46,9 @@ def test_what_counts_is_kept(dtype):
     optimizer = torch.optim.Adam([parameter])
     parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    smallest = 1e-28 if dtype != torch.float64 else 1e-280
-    optimizer.state[parameter]["exp_avg"].copy_(torch.tensor([1.0, -smallest, 1e-3 * smallest * 1e-20]))
+    kept, swept = (1e-28, 1e-33) if dtype != torch.float64 else (1e-50, 1e-60)
+    optimizer.state[parameter]["exp_avg"].copy_(torch.tensor([1.0, -kept, swept], dtype=dtype))
+    assert optimizer.state[parameter]["exp_avg"].all()
     steps = optimizer.state[parameter]["step"].clone()
     before = optimizer.state[parameter]["exp_avg"].clone()
     sweep(optimizer)
