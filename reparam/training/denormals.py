@@ -16,7 +16,8 @@ def sweep(optimizer: AnyOptimizer) -> None:
     step; after some 800 steps they are denormal, and each further step computes with them about ten times as slowly.
     An average below 1e-22 of Adam's `eps` (of float64 1e-47) moves no weight by a digit: trainings with and without
     this end in the same bits. Averages of squares are swept only when denormal, those of optimisers without an `eps`
-    never. The known remedy, `torch.set_flush_denormal(True)`, holds for the whole process, and only for threads that begin after it.
+    never. The known remedy, `torch.set_flush_denormal(True)`, holds for the whole process, and only for threads that
+    begin after it.
     """
     eps = min((group.get("eps", 0.0) or 0.0) for group in optimizer.param_groups)
     for state in optimizer.state.values():

@@ -106,7 +106,7 @@ class Session:
         }
 
     def load(self, tree: Mapping[str, Any]) -> None:
-        """Puts everything back, but the random numbers, which `rewind` and `advance` do."""
+        """Puts everything back, but the random numbers, which `begin_epoch` and `order_is_drawn` do."""
         load_state(self.model, tree["model"])
         loose = self._loose()
         if [each.shape for each in loose] != [each.shape for each in tree["loose"]]:
