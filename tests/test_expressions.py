@@ -118,7 +118,11 @@ SCHEDULES = [
 ]
 
 
-@pytest.mark.parametrize("value", [*SCHEDULES, 0.001, 3, "text", None, True, (1,), [2, 0.5], rp.elbo, nn.Tanh], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [*SCHEDULES, 0.001, 3, "text", None, True, (1,), [2, 0.5], rp.elbo, nn.Tanh],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_schedules_and_plain_values_come_back(value):
     assert parse(describe(value)) == value
 
