@@ -7,12 +7,14 @@ BIN := .venv/bin
 run: .venv/run.done
 	$(BIN)/python scripts/run_examples.py
 
+# Tests run in one process per core, each with one thread: two threads a process on two cores wait for each other.
+test: export OMP_NUM_THREADS := 1
 test: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 pictures: .venv/test.done
 	$(BIN)/python scripts/pictures.py
