@@ -88,6 +88,7 @@ from .laboratory import Lab as Lab
 from .laboratory import lab as lab
 from .model import VAE as VAE
 from .model import LatentVariableModel as LatentVariableModel
+from .networks import Log1p as Log1p
 from .networks import conv_decoder as conv_decoder
 from .networks import conv_encoder as conv_encoder
 from .networks import gated_mlp as gated_mlp

@@ -52,6 +52,17 @@ def shape(name: str, value: object) -> torch.Size:
     return torch.Size([whole(f"{name}, {value!r}," if len(sizes) > 1 else name, size, remedy=remedy) for size in sizes])
 
 
+def single_tensor(x: object) -> None:
+    """Refuses a batch that is no tensor, such as the (x, y) that a loader of labelled examples yields.
+
+    Raises:
+        TypeError: `x` is not a tensor.
+    """
+    if not isinstance(x, torch.Tensor):
+        remedy = f"Pass its first element, of {len(x)}." if isinstance(x, tuple | list) else "Use torch.as_tensor(x)."
+        raise TypeError(f"x is a {type(x).__name__}; a model takes one tensor [batch, ...] without labels. {remedy}")
+
+
 def usable_device(name: torch.device | str) -> torch.device:
     """The device of this name, if this machine and this build of torch have it."""
     try:

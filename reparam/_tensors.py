@@ -95,12 +95,34 @@ def independent(distribution: Distribution, num_axes: int) -> Distribution:
 
 
 def flat(network: Callable[[Tensor], Tensor], inputs: Tensor, dtype: torch.dtype) -> Float[Tensor, "B m"]:
-    """What `network` makes of each row, flattened and in `dtype`.
+    """The output of `network` for each row, flattened and in `dtype`; a tuple of tensors is joined in its order.
 
     Mixed precision computes the products in 16 bits and gives such a result; parameters of a distribution are not to
     be worked with in it, nor draws made.
+
+    Raises:
+        TypeError: the network returned neither a tensor nor a tuple of tensors.
+        ValueError: the network did not return one row for each row of `inputs`.
     """
-    return network(inputs).flatten(1).to(dtype)
+    outputs: object = network(inputs)
+    parts = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    matching = [part for part in parts if isinstance(part, Tensor) and part.shape[:1] == inputs.shape[:1]]
+    if len(matching) != len(parts) or not parts:
+        raise _wrong_output(network, outputs, len(inputs))
+    rows = [part.reshape(len(part), -1) for part in matching]
+    return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).to(dtype)
+
+
+def _wrong_output(network: object, outputs: object, num_rows: int) -> Exception:
+    """The error for an output that holds no parameters of a distribution."""
+    name = type(network).__name__
+    parts = outputs if isinstance(outputs, tuple | list) and outputs else (outputs,)
+    rule = f"a network returns a tensor with one row for each of its {num_rows} inputs, or a tuple such as (mu, logvar)"
+    for part in parts:
+        if not isinstance(part, Tensor):
+            return TypeError(f"the network {name} returned a {type(part).__name__}; {rule}. Return its tensor alone.")
+    shapes = ", ".join(str(tuple(part.shape)) for part in parts if isinstance(part, Tensor))
+    return ValueError(f"the network {name} returned shape {shapes}; {rule}. Keep the batch as the first axis.")
 
 
 def folded(network: Callable[[Tensor], Tensor], features: Float[Tensor, "*lead n"]) -> Float[Tensor, "*lead m"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from operator import length_hint
 from typing import Any, cast
@@ -27,7 +28,7 @@ AnyData = Data | Tensor | NDArray[Any] | Dataset[Any] | Iterable[Any]
 
 
 def batches_for(
-    model: LatentVariableModel, data: AnyData, batch_size: int, *, shuffle: bool = False
+    model: LatentVariableModel, data: AnyData, batch_size: int, *, shuffle: bool = False, drop_last: bool = False
 ) -> Batches | ForeignBatches:
     """Checked batches of `data` for `model`.
 
@@ -37,10 +38,12 @@ def batches_for(
             `DataLoader`.
         batch_size: examples a batch; an iterable of batches brings its own.
         shuffle: a new order at every pass; any iterable brings its own.
+        drop_last: leave out a last batch that is shorter than the others.
 
     Raises:
         TypeError: data of another kind.
-        ValueError: data of a wrong shape, not finite, or outside the support of the likelihood.
+        ValueError: data of a wrong shape, not finite, or outside the support of the likelihood; `drop_last` with an
+            iterable of batches.
     """
     check_model(model)
     device, dtype = device_and_dtype(model)
@@ -50,28 +53,48 @@ def batches_for(
             fits = Fits(model, examples[:1])
             for block in () if fits.contains(examples) else examples.blocks():
                 fits.check(examples[block], block.start)
-        return examples.batches(batch_size, shuffle=shuffle)
+        return examples.batches(batch_size, shuffle=shuffle, drop_last=drop_last)
     if isinstance(data, Dataset):
-        return ForeignBatches(model, _loader(data, batch_size, shuffle), device, dtype)
+        return ForeignBatches(model, _loader(data, batch_size, shuffle, drop_last), device, dtype)
+    if isinstance(data, tuple) and len(data) > 1 and _is_labelled(data):
+        raise TypeError(
+            f"data is a tuple (x, y), of shapes {_shape_of(data[0])} and {_shape_of(data[1])}; a model takes x alone. "
+            "Pass its first element, or rp.Data(x, labels=y)."
+        )
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise TypeError(
             f"data is a {type(data).__name__}; it must be Data, a tensor, an array, or an iterable of batches. "
             "Of mnist(...) pass a part: mnist(...).train."
         )
+    if drop_last:
+        raise ValueError(
+            f"drop_last is True, and data is a {type(data).__name__}, which makes its own batches. Give drop_last=True "
+            "to your DataLoader."
+        )
     return ForeignBatches(model, data, device, dtype)
 
 
-def _loader(data: Dataset[Any], batch_size: int, shuffle: bool) -> Iterable[Any]:
+def _is_labelled(data: tuple[Any, ...]) -> bool:
+    """Whether a tuple holds examples and labels of as many rows, and not batches of one shape."""
+    x, y = _shape_of(data[0]), _shape_of(data[1])
+    return x is not None and y is not None and x[:1] == y[:1] and x[1:] != y[1:]
+
+
+def _shape_of(values: object) -> tuple[int, ...] | None:
+    return tuple(values.shape) if isinstance(values, Tensor | np.ndarray) else None
+
+
+def _loader(data: Dataset[Any], batch_size: int, shuffle: bool, drop_last: bool) -> Iterable[Any]:
     """Batches of a torch data set, whose items are examples: x, or a tuple that begins with x."""
     whole("batch_size", batch_size)
     if isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size, collate_fn=_stack)
+        return DataLoader(data, batch_size, collate_fn=_stack, drop_last=drop_last)
     if not isinstance(data, Sized):
         raise TypeError(
             f"data is a {type(data).__name__} without a length, so it cannot be gone over. Give it __len__, or pass a "
             "DataLoader."
         )
-    return DataLoader(data, batch_size, shuffle=shuffle, collate_fn=_stack)
+    return DataLoader(data, batch_size, shuffle=shuffle, collate_fn=_stack, drop_last=drop_last)
 
 
 def _stack(items: list[Any]) -> Any:
@@ -82,11 +105,15 @@ def _stack(items: list[Any]) -> Any:
 
 
 class Fits:
-    """Whether batches have the shape of the model's observations and lie in the support of its likelihood."""
+    """Whether batches have the shape of the model's observations and lie in the support of its likelihood.
+
+    The likelihood comes from a draw of the prior, so that no network sees x before x is known to fit.
+    """
 
     def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
         with evaluating(model, seed=0):
-            self.likelihood = model.likelihood(model.posterior(x).sample((1,)))
+            self.likelihood = model.likelihood(model.prior().sample((1, 1)))
+        _warn_of_probabilities(self.likelihood)
         support: Any = self.likelihood.support
         self.device = x.device
         self.support = None if support is None or constraints.is_dependent(support) else support
@@ -151,6 +178,24 @@ class Fits:
         return base, x, ""
 
 
+def _warn_of_probabilities(likelihood: Distribution) -> None:
+    """Warns of log-odds that look like probabilities: a decoder that ends in a sigmoid gives one sign only."""
+    base = unwrap(likelihood)[0]
+    logits, support = getattr(base, "logits", None), cast(Any, base).support
+    has_log_odds = support in (constraints.boolean, constraints.unit_interval, constraints.one_hot)
+    if not has_log_odds or not isinstance(logits, Tensor) or logits.numel() < _ENOUGH:
+        return
+    if bool(((logits > 0) & (logits < 1)).all()):
+        warnings.warn(
+            f"all {logits.numel()} log-odds of the likelihood {type(base).__name__} lie in [0, 1], as probabilities "
+            "do. If the decoder ends in a sigmoid or softmax, leave that out: the family applies it.",
+            stacklevel=2,
+        )
+
+
+_ENOUGH = 32  # so many log-odds of a decoder without a sigmoid lie in [0, 1] with a probability below 2**-32
+
+
 def _in_words(support: Any) -> str:
     """torch names its constraints by their classes."""
     words = {
@@ -193,6 +238,12 @@ class ForeignBatches:
         self.device = device
         self.dtype = dtype
         self.checked = False
+
+    @property
+    def batch_size(self) -> int | None:
+        """Examples a batch, where the source says so."""
+        size = getattr(self.source, "batch_size", None)
+        return size if isinstance(size, int) else None
 
     @property
     def once_only(self) -> bool:

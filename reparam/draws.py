@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from reparam._checks import whole
+from reparam._checks import single_tensor, whole
 from reparam._tensors import memo, unwrap
 from reparam.distributions import ours
 from reparam.hierarchy.chain import Chain, pairs_of_parts, same_layout
@@ -127,9 +127,11 @@ def draw(model: LatentVariableModel, x: Tensor, num_samples: int = 1, *, reparam
         reparameterized: use `rsample`, so that gradients reach the posterior through z.
 
     Raises:
+        TypeError: x is not a tensor, such as a tuple (x, y).
         ValueError: `reparameterized` with a posterior that has no `rsample`.
     """
     whole("num_samples", num_samples)
+    single_tensor(x)
     posterior = model.posterior(x)
     if reparameterized and not posterior.has_rsample:
         raise ValueError(

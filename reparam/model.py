@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from reparam._checks import single_tensor
 from reparam._tensors import flat, folded
 from reparam.families import Family
+from reparam.networks import Log1p
 
 
 @runtime_checkable
@@ -33,13 +36,30 @@ class LatentVariableModel(Protocol):
         ...
 
 
-class VAE(nn.Module):
+class Model(nn.Module):
+    """The common part of our models: modules that make distributions instead of one output."""
+
+    def forward(self, *inputs: object) -> Tensor:
+        """Refuses the call: a latent-variable model has no single output.
+
+        Raises:
+            TypeError: always; the message names the calls that a reader may have meant.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is called as model(x), and a latent-variable model has no single output. "
+            "model.posterior(x) is q(z|x), model.likelihood(z) is p(x|z), rp.reconstruct(model, x) makes "
+            "reconstructions, and estimator(model, x).loss is a loss."
+        )
+
+
+class VAE(Model):
     """The variational autoencoder: two networks between two families.
 
     Args:
         latent: family of z; the prior is its standard member, the posterior the member that the encoder names.
         observation: family of x.
-        encoder: `[B, *observation.event_shape]` to `latent.num_params` numbers for each example.
+        encoder: `[B, *observation.event_shape]` to `latent.num_params` numbers for each example. A tuple of tensors is
+            joined in its order, so for `Gaussian` an encoder may return (mu, logvar).
         decoder: `[N, latent.num_features]` to `observation.num_params` numbers for each row, in any shape such as
             `[N, 1, 28, 28]`. The sample and batch axes are folded into N, so convolutions and batch norm may be used.
         prior: None for the standard member of the latent family; or a module whose `forward()` without arguments makes
@@ -49,6 +69,9 @@ class VAE(nn.Module):
     Raises:
         TypeError: a family, a network or a prior of another kind.
         ValueError: a prior over draws of another shape, or with batch axes.
+
+    Warns:
+        UserWarning: a network that ends in an activation such as Sigmoid, while its family takes any real numbers.
 
     Reference:
         Kingma, Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114.
@@ -81,6 +104,8 @@ class VAE(nn.Module):
         check_width("decoder", decoder, latent.num_features, f"the num_features of {latent}")
         if len(observation.event_shape) == 1:
             check_width("encoder", encoder, observation.event_shape[0], f"the numbers of one draw of {observation}")
+        check_range("encoder", encoder, latent)
+        check_range("decoder", decoder, observation)
         self.latent = latent
         self.observation = observation
         self.encoder = encoder
@@ -124,11 +149,32 @@ class VAE(nn.Module):
         return f"latent={self.latent}, observation={self.observation}"
 
 
+_LIMITING = (nn.Sigmoid, nn.Softmax, nn.Hardsigmoid, nn.ReLU, nn.ReLU6, nn.Softplus, nn.LogSigmoid)
+
+
+def check_range(name: str, network: nn.Module, family: Family) -> None:
+    """Warns of a network whose last layer limits the parameters of a family to one sign.
+
+    The family turns any real numbers into its parameters: log-odds into probabilities, logarithms into scales. A
+    Sigmoid before it would be applied twice, and a Bernoulli's probabilities would all lie above 1/2.
+    """
+    last = network
+    while isinstance(last, nn.Sequential) and len(last):
+        shaping = (nn.Flatten, nn.Unflatten, nn.Identity)
+        last = next((layer for layer in reversed(last) if not isinstance(layer, shaping)), last[-1])
+    if isinstance(last, _LIMITING) and not family.location_only:
+        warnings.warn(
+            f"{name} ends in {type(last).__name__}, and {family} takes any real numbers, such as log-odds or "
+            f"log-scales, which it transforms itself. Let {name} end in a linear layer.",
+            stacklevel=3,
+        )
+
+
 def check_width(name: str, network: nn.Module, width: int, source: str) -> None:
     """Refuses a network whose first layer is linear and takes another number of features than it will get."""
     first = network
     while isinstance(first, nn.Sequential) and len(first):
-        first = first[1] if isinstance(first[0], nn.Flatten) and len(first) > 1 else first[0]
+        first = next((layer for layer in first if not isinstance(layer, nn.Flatten | nn.Identity | Log1p)), first[0])
     if isinstance(first, nn.Linear) and first.in_features != width:
         raise ValueError(
             f"{name} begins with {first.in_features} inputs and gets {width}, {source}. Begin it with {width}, such as "
@@ -137,7 +183,8 @@ def check_width(name: str, network: nn.Module, width: int, source: str) -> None:
 
 
 def check_observation(x: Tensor, observation: Family) -> None:
-    """Refuses x of another shape than the observations of the model."""
+    """Refuses x that is no tensor, or of another shape than the observations of the model."""
+    single_tensor(x)
     event_shape = observation.event_shape
     if x.shape[1:] != event_shape:
         raise ValueError(

@@ -14,6 +14,7 @@ from reparam.data.listing import info as info
 from reparam.data.listing import listing as listing
 from reparam.data.load import load_data as load_data
 from reparam.data.mnist import mnist as mnist
+from reparam.data.passes import num_batches as num_batches
 from reparam.data.sources import RemoteFile as RemoteFile
 from reparam.data.sources import Source as Source
 from reparam.data.splits import Splits as Splits

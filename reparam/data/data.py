@@ -97,9 +97,12 @@ class Data:
         labels = None if self.labels is None else self.labels[start:stop]
         return self._with(values=self.values[start:stop], labels=labels)
 
-    def batches(self, batch_size: int, *, shuffle: bool = False) -> Batches:
-        """All examples in batches of `batch_size`, the last one shorter; a new order at every pass if `shuffle`."""
-        return Batches(self, whole("batch_size", batch_size), shuffle)
+    def batches(self, batch_size: int, *, shuffle: bool = False, drop_last: bool = False) -> Batches:
+        """All examples in batches of `batch_size`, in a new order at every pass if `shuffle`.
+
+        The last batch may be shorter than the others; `drop_last` leaves a shorter one out.
+        """
+        return Batches(self, whole("batch_size", batch_size), shuffle, drop_last=drop_last)
 
     def mean_logits(self) -> Tensor:
         """Log-odds of each value's mean over the examples, `[numel]`; means are kept 1e-3 away from 0 and 1.

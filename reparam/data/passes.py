@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 2**18
 BLOCKS_IN_WINDOW = 512
+
+
+def num_batches(num_examples: int, batch_size: int, drop_last: bool = False) -> int:
+    """Batches of a pass over the examples, a last shorter one counted unless it is dropped."""
+    return num_examples // batch_size if drop_last else math.ceil(num_examples / batch_size)
 
 
 class _Pass(Iterator[Tensor]):
@@ -56,6 +62,7 @@ class Batches:
         data: what is gone over.
         batch_size: examples a batch, over all ranks; the last batch of a pass is shorter.
         shuffle: a new order at every pass.
+        drop_last: leave out the last batch of a pass if it would be shorter than the others.
         first: the number of the batch with which a pass begins.
         rank: whose share of each batch this is, of
         world: so many.
@@ -67,9 +74,10 @@ class Batches:
     first: int = 0
     rank: int = 0
     world: int = 1
+    drop_last: bool = False
 
     def __len__(self) -> int:
-        return max(0, math.ceil(len(self.data) / self.batch_size) - self.first)
+        return max(0, num_batches(len(self.data), self.batch_size, self.drop_last) - self.first)
 
     def __iter__(self) -> Iterator[Tensor]:
         yield from self.over(self.order())
@@ -99,7 +107,7 @@ class Batches:
                 f"the order has shape {tuple(order.shape)}; that of these data has {(expected,)}. "
                 "Take it from order() of batches of the same data."
             )
-        return _Pass(self._walk(order), len(self))
+        return _Pass(islice(self._walk(order), len(self)), len(self))
 
     def starting_at(self, number: int) -> Batches:
         """These batches from number `number` of a pass on, counted from 0; the rows before it are not read."""
@@ -131,8 +139,14 @@ class Batches:
         """Examples in batch `number` of a pass, over all ranks."""
         return max(0, min(self.batch_size, len(self.data) - number * self.batch_size))
 
+    @property
+    def fewest(self) -> int:
+        """Examples of the shortest batch of a pass, over all ranks; 0 where a pass has no batch."""
+        whole_pass = replace(self, first=0)
+        return whole_pass.rows(len(whole_pass) - 1) if len(whole_pass) else 0
+
     def _enough(self, batch_size: int, world: int) -> bool:
-        rest = len(self.data) % batch_size
+        rest = 0 if self.drop_last else len(self.data) % batch_size
         return min(batch_size, len(self.data)) >= world and (rest == 0 or rest >= world)
 
     def _walk(self, order: Tensor) -> Iterator[Tensor]:

@@ -43,10 +43,10 @@ class Enumerate(Scheduled):
         check_bound(self.bound)
 
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
-        prior = model.prior()
+        posterior, prior = model.posterior(x), model.prior()
         states = joint_support(prior, max_states=self.max_states)
         z = states.unsqueeze(1).expand(-1, x.shape[0], *prior.event_shape)
-        samples = score(model, x, z, model.posterior(x))
+        samples = score(model, x, z, posterior)
         name = bound_name(self.bound, samples, self.num_samples)
         log_q = samples.log_posterior
         possible = log_q > -torch.inf  # a state that q excludes adds nothing: 0 log 0 = 0

@@ -16,7 +16,7 @@ from reparam.experiment.config import Experiment, ModelOptions
 from reparam.expressions import parse
 from reparam.families import Bernoulli, Family
 from reparam.model import VAE
-from reparam.networks import conv_decoder, conv_encoder, gated_mlp, mlp
+from reparam.networks import Log1p, conv_decoder, conv_encoder, gated_mlp, mlp
 from reparam.priors import LearnedPrior, MixturePrior, VampPrior
 from reparam.schedules import Schedule, cosine, exponential, geometric, linear
 
@@ -49,6 +49,8 @@ def build_model(experiment: Experiment, data: Data) -> VAE:
         )
     bias = data.mean_logits() if options.output_bias else None
     encoder, decoder = _networks(options, latent, observation, shape, bias)
+    if options.encoder_input == "log1p":
+        encoder = nn.Sequential(_log1p_of(data), encoder)
     return VAE(latent, observation, encoder, decoder, prior=_prior(options, latent, encoder, data))
 
 
@@ -104,6 +106,13 @@ def build_optimizer(experiment: Experiment, model: nn.Module) -> AnyOptimizer:
         weight_decay=options.weight_decay,
         decoupled=options.optimizer == "adamw",
     )
+
+
+def _log1p_of(data: Data) -> Log1p:
+    least = data.extremes()[0].item()
+    if least < 0:
+        raise ValueError(f"encoder_input is log1p, and the data hold {least:g}; it takes numbers from 0. Leave it out.")
+    return Log1p()
 
 
 def _family(name: str, text: str, shape: Shape | None = None) -> Family:

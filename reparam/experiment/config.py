@@ -17,6 +17,7 @@ from reparam._nearest import nearest
 from reparam.experiment.rules import check_values, shown, type_of
 
 _POSITIVE, _FROM_0, _FROM_1 = {"above": 0}, {"least": 0}, {"least": 1}
+_NEW = {"new": True}  # an option that experiments of earlier versions lack; there it has its default
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ModelOptions(_Options):
         prior: Standard member of the latent's family, a learned one, a mixture of learned ones, or a VampPrior.
         prior_components: Number of components of a mixture, of pseudo-inputs of a vamp.
         output_bias: Begin the decoder at the mean of the training data (Bernoulli observations).
+        encoder_input: What the encoder reads: x, or log(1 + x), which counts need; the likelihood scores x.
     """
 
     latent: str = "Gaussian(20)"
@@ -50,6 +52,7 @@ class ModelOptions(_Options):
     prior: Literal["standard", "learned", "mixture", "vamp"] = "standard"
     prior_components: int = field(default=100, metadata=_FROM_1)
     output_bias: bool = False
+    encoder_input: Literal["x", "log1p"] = field(default="x", metadata=_NEW)
 
     @property
     def takes_images(self) -> bool:
@@ -93,6 +96,7 @@ class TrainingOptions(_Options):
         clip: Largest norm of the whole gradient, a longer one is shortened to it; 0 for no limit.
         control_lr: Learning rate of the Adam that fits the estimator's own parameters, if it has any.
         seed: Of the weights, the order of the examples and the noise.
+        drop_last: Leave out the last batch of an epoch if it is shorter than batch_size.
     """
 
     estimator: str = "Pathwise()"
@@ -105,6 +109,7 @@ class TrainingOptions(_Options):
     clip: float = field(default=0.0, metadata=_FROM_0)
     control_lr: float = field(default=1e-3, metadata=_POSITIVE)
     seed: int = field(default=1, metadata={"least": 0, "most": 2**63 - 1})
+    drop_last: bool = field(default=False, metadata=_NEW)
 
 
 @dataclass(frozen=True)
@@ -256,6 +261,9 @@ def _made(kind: Any, values: object, where: str) -> Any:
     for name, each in fields.items():
         inner: Any = type_of(kind, name)
         nested = dataclasses.is_dataclass(inner)
+        if name not in values and "new" in each.metadata:
+            found[name] = each.default
+            continue
         if name not in values:
             default = "{...}" if nested else json.dumps(each.default)
             raise ValueError(f'{where} lacks the option {name}; add it, such as "{name}": {default}.')

@@ -58,6 +58,7 @@ _MODELS = (
     *(VAE, hierarchy.Hierarchy, hierarchy.Ladder),
     *(priors.LearnedPrior, priors.MixturePrior, priors.VampPrior, priors.AutoregressivePrior),
     *(networks.mlp, networks.gated_mlp, networks.conv_encoder, networks.conv_decoder, networks.masked_mlp),
+    networks.Log1p,
 )
 _ESTIMATORS = (
     *(estimators.ARM, estimators.DisARM, estimators.DisARMTree, estimators.Enumerate, estimators.GumbelRao),

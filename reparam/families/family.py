@@ -24,10 +24,16 @@ class Family(ABC):
     Attributes:
         event_shape: shape of one draw.
         num_params: how many real numbers fix one member: the width of a network's output.
+        location_only: whether every parameter is a location in the space of the draws, so that a network may limit it.
     """
 
     event_shape: torch.Size
     num_params: int
+
+    @property
+    def location_only(self) -> bool:
+        """False, unless a family says otherwise."""
+        return False
 
     @property
     def num_features(self) -> int:

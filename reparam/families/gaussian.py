@@ -63,6 +63,11 @@ class Gaussian(Family):
         below = size * (size - 1) // 2 if self.covariance == "full" else size * int(self.covariance)
         self._fix(event_shape, 2 * size + below)
 
+    @property
+    def location_only(self) -> bool:
+        """Whether the scale is fixed."""
+        return self.scale is not None
+
     def __repr__(self) -> str:
         covariance = "" if self.covariance == "diagonal" else f", covariance={self.covariance!r}"
         scale = "" if self.scale is None else f", scale={self.scale!r}"

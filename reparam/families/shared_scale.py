@@ -69,6 +69,11 @@ class SharedScaleGaussian(Family, nn.Module):
     mean_square: Tensor
     num_batches: Tensor
 
+    @property
+    def location_only(self) -> bool:
+        """True: the scale is no output of a network."""
+        return True
+
     def __repr__(self) -> str:
         return f"SharedScaleGaussian({self.shape}, scale={self.scale!r})"
 

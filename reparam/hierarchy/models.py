@@ -14,10 +14,10 @@ from reparam._tensors import flat, folded
 from reparam.families import Family
 from reparam.hierarchy.chain import Chain, Part
 from reparam.hierarchy.composite import modules_among
-from reparam.model import check_observation, check_prior, check_width
+from reparam.model import Model, check_observation, check_prior, check_range, check_width
 
 
-class _Layers(nn.Module, ABC):
+class _Layers(Model, ABC):
     """`p(x, z_1, ..., z_L) = p(x|z_1) p(z_1|z_2) ... p(z_L)`: what models of several layers generate alike."""
 
     _standard: Tensor
@@ -34,6 +34,8 @@ class _Layers(nn.Module, ABC):
         _check_layers(latents, observation, encoders=encoders, decoders=decoders)
         for number, (family, decoder) in enumerate(zip(latents, decoders, strict=True)):
             check_width(f"decoder {number}", decoder, family.num_features, f"the num_features of {family}")
+        for number, (family, decoder) in enumerate(zip((observation, *latents), decoders, strict=False)):
+            check_range(f"decoder {number}", decoder, family)
         if prior is not None:
             check_prior(prior, latents[-1])
         self.latents = {f"z{number}": family for number, family in enumerate(latents, 1)}
@@ -115,6 +117,8 @@ class Hierarchy(_Layers):
         super().__init__(latents, observation, encoders, decoders, prior)
         for number, (family, encoder) in enumerate(zip(latents, encoders[1:], strict=False), 1):
             check_width(f"encoder {number}", encoder, family.num_features, f"the num_features of {family}")
+        for number, (family, encoder) in enumerate(zip(latents, encoders, strict=True)):
+            check_range(f"encoder {number}", encoder, family)
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x), drawn from the bottom."""
@@ -165,6 +169,8 @@ class Ladder(_Layers):
     ) -> None:
         super().__init__(latents, observation, encoders, decoders, prior)
         _check_layers(latents, observation, corrections=corrections)
+        for number, (family, correction) in enumerate(zip(latents, corrections, strict=True)):
+            check_range(f"correction {number}", correction, family)
         self.corrections = nn.ModuleList(corrections)
 
     def posterior(self, x: Tensor) -> Distribution:

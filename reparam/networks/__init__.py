@@ -8,4 +8,5 @@ from reparam.networks.convolutional import conv_decoder as conv_decoder
 from reparam.networks.convolutional import conv_encoder as conv_encoder
 from reparam.networks.dense import gated_mlp as gated_mlp
 from reparam.networks.dense import mlp as mlp
+from reparam.networks.log1p import Log1p as Log1p
 from reparam.networks.masked import masked_mlp as masked_mlp
