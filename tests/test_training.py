@@ -235,7 +235,7 @@ REFUSED = [
         "data is an iterator, which can be gone over once",
     ),
     (lambda: call(data=[{"x": torch.rand(4, 6)}]), TypeError, "x is a dict"),
-    (lambda: call(data=torch.rand(4, 7)), ValueError, r"x has shape \(1, 7\); the model's observations are \(6,\)"),
+    (lambda: call(data=torch.rand(4, 7)), ValueError, r"x has shape \(4, 7\), and one draw of the likelihood \(6,\)"),
     (lambda: call(data=torch.rand(4, 6) + 1), ValueError, "example 0 has values from .* outside the support"),
     (lambda: call(data=[torch.rand(4, 6), torch.rand(4, 6) * 3]), ValueError, "example [4-7] has values from"),
     (lambda: call(data=np.full((3, 6), np.nan)), ValueError, r"data hold nan at index \[0, 0\]"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reparam._files import read_object, write_json
-from reparam.data import Splits, checksum
+from reparam.data import Splits, checksum, num_batches
 from reparam.evaluation import evaluate
 from reparam.experiment import Experiment
 from reparam.experiment.build import build_estimator, build_lr, build_model, build_optimizer
@@ -42,7 +41,8 @@ def train(
 
     Args:
         experiment: such as `rp.presets["gaussian"]`, `.replace(epochs=3)` of it, or just the name of a preset.
-        run: a new folder, or a `Run` that says what to do with the one that is there.
+        run: a new folder, or a `Run` that says what to do with the one that is there. Its `checkpoint_seconds` and
+            `log_every` come before those of the experiment; its `about` joins the record.
         fabric: a launched `lightning_fabric.Fabric`, where `launch_of(experiment)` asks for one.
         on_epoch: called after each pass.
 
@@ -86,13 +86,14 @@ def train(
         control_lr=options.control_lr,
         optimizer=build_optimizer(experiment, model),
         clip=options.clip or None,
+        drop_last=options.drop_last,
         on_epoch=on_epoch,
         validation=validation,
         run=dataclasses.replace(
             run,
-            checkpoint_seconds=often.checkpoint_seconds,
-            log_every=often.log_every,
-            about={"experiment": experiment.to_values()},
+            checkpoint_seconds=often.checkpoint_seconds if run.checkpoint_seconds is None else run.checkpoint_seconds,
+            log_every=often.log_every if run.log_every is None else run.log_every,
+            about={**run.about, "experiment": experiment.to_values()},
         ),
         compile=experiment.machine.compile,
         fabric=fabric,
@@ -174,7 +175,8 @@ def _record_of(experiment: Experiment, path: Path) -> dict[str, Any]:
 
 
 def _num_steps(experiment: Experiment, num_examples: int) -> int:
-    return experiment.training.epochs * math.ceil(num_examples / experiment.training.batch_size)
+    options = experiment.training
+    return options.epochs * num_batches(num_examples, options.batch_size, options.drop_last)
 
 
 def _measured(folder: Path, model: VAE, data: Splits, num_samples: int, fabric: Fabric | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from reparam.schedules import Schedule
 from reparam.training.place import Place
 
 
-def follow(optimizer: AnyOptimizer, lr: float | Schedule, step: int) -> None:
+def follow(optimizer: AnyOptimizer, lr: float | Schedule | None, step: int) -> None:
     """Sets the learning rate that a schedule gives for this step; a number has been set already."""
     if not callable(lr):
         return

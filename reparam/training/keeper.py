@@ -71,9 +71,9 @@ class Keeper:
         if self.run is None:
             return
         progressed = self.session.progress
-        if progressed.batch % self.run.log_every == 0:
+        if progressed.batch % self.run.log_interval == 0:
             kl = {name: self.session.place.mean([value], [len(x)]) for name, value in self._kl().items()}
-            self._line("train", {**self._interval(self.run.log_every), **kl, **self._now()})
+            self._line("train", {**self._interval(self.run.log_interval), **kl, **self._now()})
         if self.session.place.world == 1 or progressed.step % AGREE_EVERY == 0:
             self._save_if_due()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from reparam._checks import positive, whole
 from reparam.adam import AnyOptimizer, adam_for
@@ -18,13 +19,14 @@ from reparam.estimators import Estimator
 from reparam.inspection import check_model, device_and_dtype, modes_kept, modules_of
 from reparam.model import LatentVariableModel
 from reparam.schedules import Schedule
+from reparam.training.arguments import check_batch_norm, check_optimizer, first_step, note_steps, rate_of
 from reparam.training.control import Control
 from reparam.training.epoch import Epoch
 from reparam.training.keeper import Keeper
 from reparam.training.place import Alone, Place, Through
 from reparam.training.record import record_of, shown
 from reparam.training.run import Folder, Run
-from reparam.training.session import Session
+from reparam.training.session import Progress, Session
 from reparam.training.step import StepModule
 from reparam.training.stop import Stop, stoppable
 from reparam.training.trainer import Trainer
@@ -41,10 +43,12 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 128,
-    lr: float | Schedule = 1e-3,
+    lr: float | Schedule | None = None,
     control_lr: float = 1e-3,
     optimizer: AnyOptimizer | None = None,
     clip: float | None = None,
+    drop_last: bool = False,
+    start_step: int | None = None,
     on_epoch: Callable[[Epoch], object] | None = None,
     validation: Validation | AnyData | None = None,
     run: Run | str | Path | None = None,
@@ -65,11 +69,15 @@ def fit(
             such as a `DataLoader`, that can be gone over again (of a tuple the first element is x).
         epochs: passes over the data.
         batch_size: examples a step, over all processes; an iterable of batches brings its own, of each process.
-        lr: learning rate of the default optimiser, Adam; or a schedule of the step, such as
+        lr: learning rate of the default optimizer, Adam, 1e-3 if not given; or a schedule of the step, such as
             `cosine(3e-3, num_steps=4690, warmup=500)`, which a given `optimizer` follows too.
         control_lr: learning rate of the Adam that fits the estimator's own parameters by its `control_loss`.
-        optimizer: instead of it, over the parameters you choose.
+        optimizer: instead of Adam, over the parameters you choose, with the learning rate you gave it. Pass the same
+            optimizer to each of several calls to keep its averages.
         clip: largest norm of the gradient of all parameters together; None leaves it as it is.
+        drop_last: leave out the last batch of an epoch if it is shorter than the others.
+        start_step: the step that schedules start from, 0 if not given. Whoever calls `fit` in a loop passes
+            `epochs[-1].steps` of the call before.
         on_epoch: called with an `Epoch` after each pass: the place for pictures, tests, your own schedule.
         validation: data to measure the exact bound on after each epoch, or a `Validation`, which also stops early.
         run: folder to keep the training in, or a `Run`, by which it is also resumed; `rp.load` gives the model back.
@@ -83,43 +91,58 @@ def fit(
         The epochs; of a resumed run all of them.
 
     Raises:
-        TypeError, ValueError: arguments or data that cannot be trained on, a run that is there already or was of
-            something else; the message says what to do.
+        TypeError, ValueError: arguments or data that cannot be trained on, such as an optimizer without a parameter of
+            the model; a run that is there already or was of something else; the message says what to do.
         TrainingDiverged: the loss or a parameter became NaN or infinite; the message names the step and the term. The
             model is left with finite weights: those before that step, or those at the beginning of the epoch.
         Interrupted: Ctrl-C or SIGTERM, in a run.
         OSError: a run's folder cannot be written.
+
+    Warns:
+        UserWarning: schedules start again from step 0 although `fit` has trained this model before.
     """
-    _check(estimator, epochs, lr, control_lr, optimizer, clip, on_epoch)
+    _check(estimator, epochs, lr, control_lr, optimizer, clip, start_step, on_epoch)
     check_model(model)
+    if optimizer is not None:
+        check_optimizer(optimizer, model, lr)
     if compile and any(p.requires_grad for module in modules_of(estimator) for p in module.parameters()):
         raise ValueError(
             f"compile is True, and {type(estimator).__name__} learns parameters of its own by a second backward pass, "
             "which a compiled step does not have. Leave compile out, or take RLOO."
         )
     place: Place = Through(fabric) if fabric is not None else Alone()
-    optimizer = optimizer or _adam(model, 1e-3 if callable(lr) else lr, place)
+    optimizer = optimizer or _adam(model, 1e-3 if lr is None or callable(lr) else lr, place)
     step = StepModule(model)
     stepping = place.set_up(step, optimizer, compile)
-    batches = batches_for(model, data, batch_size, shuffle=True)
+    batches = batches_for(model, data, batch_size, shuffle=True, drop_last=drop_last)
     if isinstance(batches, ForeignBatches) and batches.once_only and epochs > 1:
         raise ValueError(
             f"data is an iterator, which can be gone over once, and epochs is {epochs}. Pass a list, a DataLoader, "
             "or any iterable that begins anew, or epochs=1."
         )
     _check_shares(batches, place)
+    check_batch_norm(model, batches, place.world)
     if validation is not None and not isinstance(validation, Validation):
         validation = Validation(validation)
     control = Control(estimator, model, control_lr)
     place.equalise(control.state)
     generators = batches.generators if isinstance(batches, ForeignBatches) else []
-    session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators)
+    resumed = isinstance(run, Run) and run.resume  # then the checkpoint says where schedules stand
+    begun = Progress(step=(start_step or 0) if resumed else first_step(model, start_step, lr, estimator))
+    session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators, begun)
     with ExitStack() as stack:
         folder, stop = None, Stop()
         if run is not None:
             run = run if isinstance(run, Run) else Run(run)
             name = getattr(optimizer, "name", type(optimizer).__name__)
-            settings = {"batch_size": batch_size, "optimizer": name, "lr": shown(lr), "clip": clip}
+            settings = {
+                "batch_size": batches.batch_size,
+                "optimizer": name,
+                "lr": shown(lr) if callable(lr) else rate_of(optimizer),
+                "clip": clip,
+                **({"drop_last": True} if drop_last else {}),
+                **({"start_step": start_step} if start_step else {}),
+            }
             folder = place.first(partial(_folder, run, model, estimator, data, settings))
             if folder is not None:
                 stack.callback(folder.close)
@@ -129,9 +152,11 @@ def fit(
             model.train()
         keeper = Keeper(session, validation, run, folder, stop)
         try:
-            return Trainer(session, step, stepping, batches, lr, clip).train(epochs, keeper, on_epoch)
+            finished = Trainer(session, step, stepping, batches, lr, clip).train(epochs, keeper, on_epoch)
+            note_steps(model, session.progress.step)
+            return finished
         except (TypeError, ValueError):
-            if folder is not None and folder.fresh and session.progress.step == 0:
+            if folder is not None and folder.fresh and session.progress.step == begun.step:
                 folder.discard()  # a run that could not begin is not to stand in the way of the next one
             raise
 
@@ -159,15 +184,24 @@ def _check_shares(batches: Batches | ForeignBatches, place: Place) -> None:
 def _check(
     estimator: Estimator,
     epochs: int,
-    lr: float | Schedule,
+    lr: float | Schedule | None,
     control_lr: float,
     optimizer: AnyOptimizer | None,
     clip: float | None,
+    start_step: int | None,
     on_epoch: Callable[[Epoch], object] | None,
 ) -> None:
     whole("epochs", epochs)
-    if not callable(lr):
+    if isinstance(lr, LRScheduler):
+        raise TypeError(
+            f"lr is torch's {type(lr).__name__}; it must be a number or a function of the step, such as "
+            "rp.cosine(1e-3, num_steps=4690). A scheduler of torch is stepped by you: give its optimizer as optimizer, "
+            "and on_epoch=lambda epoch: scheduler.step()."
+        )
+    if lr is not None and not callable(lr):
         positive("lr", lr)
+    if start_step is not None:
+        whole("start_step", start_step, least=0)
     positive("control_lr", control_lr)
     if clip is not None:
         positive("clip", clip, remedy="None leaves gradients as they are.")

@@ -28,10 +28,11 @@ def record_of(
 ) -> dict[str, Any]:
     """As plain values; of what cannot be written as text it is said what it is."""
     return {
-        "format": 1,
+        "format": 2,  # 1 recorded fit's defaults for batch_size and lr whatever the loader and the optimizer had
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"reparam": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "git": _commit(),
+        "seed": torch.initial_seed(),
         **described("model", model),
         **described("estimator", estimator),
         "data": _of_data(data),

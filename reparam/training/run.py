@@ -16,9 +16,11 @@ from filelock import FileLock, Timeout
 
 from reparam._checks import number, whole
 from reparam._files import read_object, write_json
+from reparam.experiment import Experiment
 from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
 
 KEPT = 2
+RECORDED = ("format", "created", "versions", "git", "seed", "model", "estimator", "data", "training")
 EXPERIMENT, METRICS, SUMMARY, CHECKPOINTS, PICTURES = (
     "experiment.json",
     "metrics.jsonl",
@@ -41,26 +43,38 @@ class Run:
         resume: go on where the run in that folder stopped, if there is one; the end is then the same to the last bit as
             that of a training that never stopped, on the same machine with as many threads.
         overwrite: remove the files of the run that is there.
-        checkpoint_seconds: a checkpoint is written when so much time has gone since the last one; 0 after each step.
-        log_every: steps from one line of metrics to the next.
+        checkpoint_seconds: seconds between two checkpoints; 0 for one after each step. 60 if not given, in `rp.train`
+            the experiment's.
+        log_every: steps from one line of metrics to the next. 100 if not given, in `rp.train` the experiment's.
         pictures: draw reconstructions and samples with each validation, or each epoch without any.
         tensorboard: write the metrics for TensorBoard, too, under `tensorboard/`.
-        about: more for `experiment.json`, plain values.
+        about: more for `experiment.json`, plain values under names that the file does not use itself.
+
+    Raises:
+        TypeError, ValueError: an option of another kind; resume with overwrite; a name in `about` that is taken.
     """
 
     folder: str | Path
     resume: bool = False
     overwrite: bool = False
-    checkpoint_seconds: float = 60.0
-    log_every: int = 100
+    checkpoint_seconds: float | None = None
+    log_every: int | None = None
     pictures: bool = True
     tensorboard: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if number("checkpoint_seconds", self.checkpoint_seconds) < 0:
+        if number("checkpoint_seconds", self.checkpoint_interval) < 0:
             raise ValueError(f"checkpoint_seconds is {self.checkpoint_seconds}; it must be at least 0.")
-        whole("log_every", self.log_every)
+        whole("log_every", self.log_interval)
+        for name in self.about:
+            if name.split("_")[0] in RECORDED:
+                raise ValueError(
+                    f"about has the name {name!r}, which {EXPERIMENT} uses itself; it must be another one. Such a name "
+                    f"is 'my_{name}'."
+                )
+        if "experiment" in self.about:
+            Experiment.from_values(self.about["experiment"])
         if self.resume and self.overwrite:
             raise ValueError("resume and overwrite are both asked for; one goes on with the run, the other removes it.")
 
@@ -68,6 +82,16 @@ class Run:
     def path(self) -> Path:
         """The folder."""
         return Path(self.folder)
+
+    @property
+    def checkpoint_interval(self) -> float:
+        """Seconds between two checkpoints."""
+        return 60.0 if self.checkpoint_seconds is None else self.checkpoint_seconds
+
+    @property
+    def log_interval(self) -> int:
+        """Steps between two lines of metrics."""
+        return 100 if self.log_every is None else self.log_every
 
 
 class Folder:
@@ -151,7 +175,7 @@ class Folder:
     @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return time.monotonic() - self.written >= self.run.checkpoint_seconds
+        return time.monotonic() - self.written >= self.run.checkpoint_interval
 
     def checkpoint(self, tree: Mapping[str, Any]) -> None:
         """Writes the state, then removes all but the last two checkpoints."""
@@ -251,6 +275,8 @@ def _check_same(folder: Path, record: Mapping[str, Any]) -> None:
     before = read_record(folder)
     for name in ("model", "estimator", "data", "training"):
         was, is_now = before.get(name), json.loads(json.dumps(record[name]))
+        if name == "training" and isinstance(was, dict) and before.get("format") == 1 and "experiment" not in before:
+            was = {**was, **{key: is_now[key] for key in ("batch_size", "lr")}}  # not recorded truly by format 1
         if was == is_now:
             continue
         if isinstance(was, dict) and isinstance(is_now, dict):  # only what differs

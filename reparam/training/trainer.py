@@ -13,6 +13,7 @@ from reparam.batches import ForeignBatches
 from reparam.data import Batches
 from reparam.inspection import broken_parameter, modes_kept, not_finite
 from reparam.schedules import Schedule
+from reparam.training.arguments import training_batch_norm
 from reparam.training.control import follow
 from reparam.training.denormals import EVERY, sweep
 from reparam.training.divergence import Snapshot, TrainingDiverged
@@ -33,7 +34,7 @@ class Trainer:
         step: StepModule,
         stepping: Stepping,
         batches: Batches | ForeignBatches,
-        lr: float | Schedule,
+        lr: float | Schedule | None,
         clip: float | None,
     ) -> None:
         self.session = session
@@ -108,7 +109,14 @@ class Trainer:
         self.x = x
         try:
             loss, _, control_loss = self.wrapped(x)
-        except ValueError as error:  # a model whose distributions validate meets its NaN parameters here
+        except ValueError as error:
+            batch_norm = training_batch_norm(session.model) if len(x) == 1 else None
+            if batch_norm is not None:
+                raise ValueError(
+                    f"step {progressed.step} has a batch of one example, and the batch norm {batch_norm} needs two for "
+                    "a variance. Give drop_last=True to the DataLoader, or another batch size."
+                ) from error
+            # a model whose distributions validate meets its NaN parameters here
             if broken_parameter(session.model) is None:
                 raise
             raise self._diverged(progressed.batch, math.nan) from error
