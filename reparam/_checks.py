@@ -8,13 +8,15 @@ from numbers import Integral, Real
 
 import torch
 
+from reparam._shown import shown
+
 Shape = int | tuple[int, ...]
 
 
 def whole(name: str, value: object, *, least: int = 1, remedy: str = "") -> int:
     """`value` as an int of at least `least`, or an error that says what to pass."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {value!r}; it must be a whole number. {remedy}".rstrip())
+        raise TypeError(f"{name} is {shown(value)}; it must be a whole number. {remedy}".rstrip())
     if int(value) < least:
         raise ValueError(f"{name} is {value}; it must be at least {least}. {remedy}".rstrip())
     return int(value)
@@ -23,7 +25,7 @@ def whole(name: str, value: object, *, least: int = 1, remedy: str = "") -> int:
 def number(name: str, value: object, *, remedy: str = "") -> float:
     """`value` as a finite float, or an error that says what to pass."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}; it must be a number. {remedy}".rstrip())
+        raise TypeError(f"{name} is {shown(value)}; it must be a number. {remedy}".rstrip())
     if not math.isfinite(value):
         raise ValueError(f"{name} is {value}; it must be finite. {remedy}".rstrip())
     return float(value)
@@ -39,7 +41,7 @@ def positive(name: str, value: object, *, remedy: str = "") -> float:
 def choice(name: str, value: object, allowed: Sequence[str]) -> str:
     """`value`, if it is one of `allowed`."""
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}.")
+        raise ValueError(f"{name} is {shown(value)}; it must be one of {', '.join(map(repr, allowed))}.")
     return str(value)
 
 
@@ -48,7 +50,7 @@ def shape(name: str, value: object) -> torch.Size:
     sizes = value if isinstance(value, tuple) else (value,)
     remedy = "Give a whole number such as 784, or a tuple such as (1, 28, 28)."
     if not sizes:
-        raise ValueError(f"{name} is {value!r}; it must have at least one axis. {remedy}")
+        raise ValueError(f"{name} is {shown(value)}; it must have at least one axis. {remedy}")
     return torch.Size([whole(f"{name}, {value!r}," if len(sizes) > 1 else name, size, remedy=remedy) for size in sizes])
 
 

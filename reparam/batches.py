@@ -56,10 +56,10 @@ def batches_for(
         return examples.batches(batch_size, shuffle=shuffle, drop_last=drop_last)
     if isinstance(data, Dataset):
         return ForeignBatches(model, _loader(data, batch_size, shuffle, drop_last), device, dtype)
-    if isinstance(data, tuple) and len(data) > 1 and _is_labelled(data):
+    if isinstance(data, tuple | list) and len(data) > 1 and _is_labelled(data):
         raise TypeError(
-            f"data is a tuple (x, y), of shapes {_shape_of(data[0])} and {_shape_of(data[1])}; a model takes x alone. "
-            "Pass its first element, or rp.Data(x, labels=y)."
+            f"data is a {type(data).__name__} (x, y), of shapes {_shape_of(data[0])} and {_shape_of(data[1])}; a model "
+            "takes x alone. Pass its first element, or rp.Data(x, labels=y)."
         )
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise TypeError(
@@ -74,8 +74,8 @@ def batches_for(
     return ForeignBatches(model, data, device, dtype)
 
 
-def _is_labelled(data: tuple[Any, ...]) -> bool:
-    """Whether a tuple holds examples and labels of as many rows, and not batches of one shape."""
+def _is_labelled(data: tuple[Any, ...] | list[Any]) -> bool:
+    """Whether a tuple or list holds examples and labels of as many rows, and not batches of one shape."""
     x, y = _shape_of(data[0]), _shape_of(data[1])
     return x is not None and y is not None and x[:1] == y[:1] and x[1:] != y[1:]
 

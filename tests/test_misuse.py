@@ -153,14 +153,32 @@ def test_an_array_as_batch_is_refused():
         rp.draw(small_vae(rp.Bernoulli(3)), np.zeros((5, 6)))
 
 
-@pytest.mark.parametrize("kind", [torch.as_tensor, np.asarray], ids=["tensors", "arrays"])
-def test_x_and_y_as_data_are_refused(kind):
-    model, data = small_vae(rp.Bernoulli(3)), (kind(torch.zeros(5, 6)), kind(torch.zeros(5)))
+@pytest.mark.parametrize("array", [torch.as_tensor, np.asarray], ids=["tensors", "arrays"])
+@pytest.mark.parametrize("pair", [tuple, list])
+def test_x_and_y_as_data_are_refused(pair, array):
+    model, data = small_vae(rp.Bernoulli(3)), pair([array(torch.zeros(5, 6)), array(torch.zeros(5))])
+    said = rf"data is a {pair.__name__} \(x, y\), of shapes \(5, 6\) and \(5,\).*rp\.Data\(x, labels=y\)"
     for use in (lambda: rp.fit(model, rp.RLOO(2), data, epochs=1), lambda: rp.evaluate(model, data)):
-        with pytest.raises(
-            TypeError, match=r"data is a tuple \(x, y\), of shapes \(5, 6\) and \(5,\).*rp\.Data\(x, labels=y\)"
-        ):
+        with pytest.raises(TypeError, match=said):
             use()
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        lambda x: rp.Data(x, torch.arange(500)),
+        lambda x: rp.draw(small_vae(rp.Bernoulli(3)), x, x),
+        rp.Gaussian,
+        lambda x: rp.fit(small_vae(rp.Bernoulli(3)), rp.RLOO(2), x, epochs=1, lr=x),
+        lambda x: rp.RLOO(x.numpy()),
+        lambda x: rp.Relaxed("a" * 500),
+    ],
+)
+def test_a_message_stays_one_short_line_whatever_was_passed(slip):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        slip(torch.zeros(500, 6))
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 250
 
 
 def test_a_tuple_of_batches_is_data():

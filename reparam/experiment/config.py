@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reparam._nearest import nearest
-from reparam.experiment.rules import check_values, shown, type_of
+from reparam._shown import shown
+from reparam.experiment.rules import check_values, type_of
 
 _POSITIVE, _FROM_0, _FROM_1 = {"above": 0}, {"least": 0}, {"least": 1}
 _NEW = {"new": True}  # an option that experiments of earlier versions lack; there it has its default

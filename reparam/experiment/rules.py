@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from reparam._nearest import nearest
+from reparam._shown import shown
 
 
 def type_of(options: Any, name: str) -> Any:
@@ -29,12 +30,6 @@ def check_values(options: Any) -> None:
                 f" {nearest(value, get_args(kind))}" if isinstance(value, str) and get_origin(kind) is Literal else ""
             )
             raise ValueError(f"{each.name} is {shown(value)}; it must be {_rule(kind, limits)}.{near}")
-
-
-def shown(value: object) -> str:
-    """A value in one line of a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
 def _is(value: Any, kind: Any) -> bool:
