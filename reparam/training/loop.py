@@ -128,8 +128,8 @@ def fit(
     place.equalise(control.state)
     generators = batches.generators if isinstance(batches, ForeignBatches) else []
     resumed = isinstance(run, Run) and run.resume  # then the checkpoint says where schedules stand
-    begun = Progress(step=(start_step or 0) if resumed else first_step(model, start_step, lr, estimator))
-    session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators, begun)
+    first = (start_step or 0) if resumed else first_step(model, start_step, lr, estimator)
+    session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators, Progress(step=first))
     with ExitStack() as stack:
         folder, stop = None, Stop()
         if run is not None:
@@ -156,7 +156,7 @@ def fit(
             note_steps(model, session.progress.step)
             return finished
         except (TypeError, ValueError):
-            if folder is not None and folder.fresh and session.progress.step == begun.step:
+            if folder is not None and folder.fresh and session.progress.step == first:
                 folder.discard()  # a run that could not begin is not to stand in the way of the next one
             raise
 
