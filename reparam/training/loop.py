@@ -27,6 +27,7 @@ from reparam.training.place import Alone, Place, Through
 from reparam.training.record import record_of, shown
 from reparam.training.run import Folder, Run
 from reparam.training.session import Progress, Session
+from reparam.training.settings import settings_of
 from reparam.training.step import StepModule
 from reparam.training.stop import Stop, stoppable
 from reparam.training.trainer import Trainer
@@ -142,6 +143,7 @@ def fit(
                 "clip": clip,
                 **({"drop_last": True} if drop_last else {}),
                 **({"start_step": start_step} if start_step else {}),
+                **settings_of(session, control_lr, validation, compile),
             }
             folder = place.first(partial(_folder, run, model, estimator, data, settings))
             if folder is not None:

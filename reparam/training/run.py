@@ -19,6 +19,7 @@ from reparam._files import UNFINISHED, open_own, read_object, write_json
 from reparam._printable import printable, printable_errors
 from reparam.experiment import Experiment
 from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from reparam.training.settings import compared, warn_of_rounding
 from reparam.training.written import CHECKPOINTS as CHECKPOINTS
 from reparam.training.written import EXPERIMENT as EXPERIMENT
 from reparam.training.written import METRICS as METRICS
@@ -275,20 +276,17 @@ def _checked(run: Run) -> bool:
 
 def _check_same(folder: Path, record: Mapping[str, Any]) -> None:
     """Refuses to resume a training of something else."""
-    before = read_record(folder)
-    for name in ("model", "estimator", "data", "training"):
-        was, is_now = before.get(name), json.loads(json.dumps(record[name]))
-        if name == "training" and isinstance(was, dict) and before.get("format") == 1 and "experiment" not in before:
-            was = {**was, **{key: is_now[key] for key in ("batch_size", "lr")}}  # not recorded truly by format 1
-        if was == is_now:
-            continue
-        if isinstance(was, dict) and isinstance(is_now, dict):  # only what differs
-            keys = [key for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
-            was, is_now = ({key: each.get(key) for key in keys} for each in (was, is_now))
-        raise ValueError(
-            f"{folder} is a run with the {name} {was}, and this is {is_now}. Resume it as it was, or choose another "
-            "folder."
-        )
+    before, now = read_record(folder), json.loads(json.dumps(record))
+    # fit's own defaults stood there in format 1, whatever the loader and the optimizer had; rp.train recorded its own
+    untrue = ("batch_size", "lr") if before.get("format") == 1 and "experiment" not in before else ()
+    for name in ("model", "model_is", "estimator", "estimator_is", "data", "training"):
+        was, is_now = compared(name, before.get(name), now.get(name), untrue)
+        if was != is_now:
+            raise ValueError(
+                f"{folder} is a run with the {name.removesuffix('_is')} {was}, and this is {is_now}. Resume it as it "
+                "was, or choose another folder."
+            )
+    warn_of_rounding(folder, before.get("training"), now["training"])
 
 
 def read_record(folder: Path) -> dict[str, Any]:
