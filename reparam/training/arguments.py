@@ -18,7 +18,7 @@ from reparam.schedules import Schedule
 _steps_done: WeakKeyDictionary[object, int] = WeakKeyDictionary()  # by model, for the warning of `first_step` alone
 
 
-def check_optimizer(optimizer: AnyOptimizer, model: LatentVariableModel, lr: float | Schedule | None) -> None:
+def check_trained_by(optimizer: AnyOptimizer, model: LatentVariableModel, lr: float | Schedule | None) -> None:
     """Refuses an optimizer that trains no parameter of the model, and a learning rate that it would not follow.
 
     Raises:

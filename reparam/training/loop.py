@@ -19,7 +19,7 @@ from reparam.estimators import Estimator
 from reparam.inspection import check_model, device_and_dtype, modes_kept, modules_of
 from reparam.model import LatentVariableModel
 from reparam.schedules import Schedule
-from reparam.training.arguments import check_batch_norm, check_optimizer, first_step, note_steps, rate_of
+from reparam.training.arguments import check_batch_norm, check_trained_by, first_step, note_steps, rate_of
 from reparam.training.control import Control
 from reparam.training.epoch import Epoch
 from reparam.training.keeper import Keeper
@@ -105,7 +105,7 @@ def fit(
     _check(estimator, epochs, lr, control_lr, optimizer, clip, start_step, on_epoch)
     check_model(model)
     if optimizer is not None:
-        check_optimizer(optimizer, model, lr)
+        check_trained_by(optimizer, model, lr)
     if compile and any(p.requires_grad for module in modules_of(estimator) for p in module.parameters()):
         raise ValueError(
             f"compile is True, and {type(estimator).__name__} learns parameters of its own by a second backward pass, "

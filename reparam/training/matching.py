@@ -151,7 +151,9 @@ def check_optimizer(name: str, optimizer: AnyOptimizer, saved: object) -> None:
 def _needed(own: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a saved group must have: numbers such as `lr`. A switch may be missing or None."""
     switches = {key for key, value in own.items() if isinstance(value, bool) and saved.get(key) is None}
-    return {key: value for key, value in own.items() if not (value is None or key == "params" or key in switches)}
+    needed = {key: value for key, value in own.items() if not (value is None or key == "params" or key in switches)}
+    whole = {key: float(value) for key, value in needed.items() if type(value) is int}  # 0 and 0.0 are one weight decay
+    return needed | whole
 
 
 def _check_state(name: str, optimizer: AnyOptimizer, state: Mapping[str, Any], parameter: Tensor) -> None:
