@@ -218,14 +218,15 @@ def test_a_right_digest_of_values_that_are_no_tree_is_a_damaged_checkpoint(tmp_p
 
 @pytest.mark.filterwarnings("default:.*is used:UserWarning")
 def test_a_checkpoint_without_a_model_or_the_length_of_the_metrics_is_passed_over(tmp_path):
-    fit(tmp_path / "run", 2, validation=torch.rand(8, 6))
+    validation = torch.rand(8, 6)
+    fit(tmp_path / "run", 2, validation=validation)
     write_checkpoint(tmp_path / "run" / "checkpoints" / "best.safetensors", {"model": 3})
     with pytest.warns(UserWarning, match=r"best.safetensors holds no model; step-.* is used"):
         rp.load(tmp_path / "run")
     path = checkpoints(tmp_path / "run")[-1]
     write_checkpoint(path, {**read_checkpoint(path), "metrics_bytes": "x"})
     with pytest.warns(UserWarning, match="does not say how long the metrics were, but 'x'"):
-        fit(tmp_path / "run", 2, validation=torch.rand(8, 6))
+        fit(tmp_path / "run", 2, validation=validation)
 
 
 def test_weights_go_into_another_precision_and_into_no_other_kind_of_number(tmp_path):
