@@ -15,22 +15,18 @@ from reparam.training.run import Folder, Run
 
 posix = pytest.mark.skipif(os.name != "posix", reason="named pipes and devices are files of POSIX systems")
 READERS = {
-    **dict.fromkeys(("x.npy", "x.npz", "x.amat", "x-ubyte", "x.gz"), load_data),
-    "images": load_data,
-    "idx": load_data,
-    "arrays": load_data,
+    **dict.fromkeys(("x.npy", "x.npz", "x.amat", "x-ubyte", "x.gz", "x.csv", "x.safetensors", "x.h5ad"), load_data),
     "experiment.json": read_object,
     "best.safetensors": read_checkpoint,
 }
 
 
-def place_of(tmp_path, name):
-    """Where the file of this kind lies."""
-    inside = {"images": "1.png", "idx": "train-images-idx3-ubyte.gz", "arrays": "train.npy"}.get(name)
-    if inside is None:
-        return tmp_path / name
-    (tmp_path / name).mkdir()
-    return tmp_path / name / inside
+def put(kind, path):
+    """A named pipe, or a link to a device that never ends."""
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
 
 
 @posix
@@ -38,18 +34,27 @@ def place_of(tmp_path, name):
 @pytest.mark.parametrize("name", READERS)
 def test_only_regular_files_are_read(tmp_path, name, kind):
     """A pipe that nobody writes to would be waited for, /dev/zero would be read until memory is full."""
-    path = place_of(tmp_path, name)
-    if kind == "a named pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("/dev/zero")
+    path = tmp_path / name
+    put(kind, path)
     with pytest.raises((ValueError, DamagedCheckpoint), match=f"{path} is {kind}; only regular files are read"):
-        READERS[name](tmp_path / name)
+        READERS[name](path)
 
 
-@pytest.mark.parametrize("name", ["images", "idx", "arrays", "experiment.json", "best.safetensors"])
+@posix
+@pytest.mark.parametrize("kind", ["a named pipe", "a device"])
+@pytest.mark.parametrize("inside", ["1.png", "train-images-idx3-ubyte.gz", "train.npy"])
+def test_what_is_no_file_in_a_folder_of_data_is_left_out_and_counted(tmp_path, inside, kind):
+    """A link with the name of an image is one that may be broken, so it is looked at and named."""
+    put(kind, tmp_path / inside)
+    left_out = f"{tmp_path} holds no images, but 1 other files, such as {inside}"
+    linked = inside == "1.png" and kind == "a device"
+    with pytest.raises(ValueError, match="1.png is a device; only regular files are read" if linked else left_out):
+        load_data(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["experiment.json", "best.safetensors"])
 def test_a_folder_in_the_place_of_a_file_is_said(tmp_path, name):
-    place_of(tmp_path, name).mkdir()
+    (tmp_path / name).mkdir()
     with pytest.raises((ValueError, DamagedCheckpoint), match="is a folder; only regular files are read"):
         READERS[name](tmp_path / name)
 

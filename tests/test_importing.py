@@ -1,7 +1,6 @@
 """import_: what a kill leaves, several at once, a full disk."""
 
 import errno
-import importlib
 import os
 import signal
 import subprocess
@@ -12,9 +11,7 @@ import numpy as np
 import pytest
 from files import GREY, save_image
 
-from reparam.data import import_, listing, load_data
-
-module = importlib.import_module("reparam.data.listing")  # the name is also that of the function
+from reparam.data import import_, importing, listing, load_data, unfinished
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +25,9 @@ def cache(tmp_path, monkeypatch):
 
 KILLED = """
 import importlib, os, signal, sys
-listing = importlib.import_module("reparam.data.listing")
-listing.read_images = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-listing.import_(sys.argv[1], "mine")
+importing = importlib.import_module("reparam.data.importing")
+importing.read_images = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+importing.import_(sys.argv[1], "mine")
 """
 
 
@@ -62,7 +59,7 @@ def test_a_link_in_the_place_of_an_unfinished_import_is_not_followed(tmp_path, c
 
 
 def test_of_three_imports_at_once_one_is_made_and_the_others_say_why_not(tmp_path, monkeypatch):
-    together, started, real = threading.Barrier(3), [], module._write_parts
+    together, started, real = threading.Barrier(3), [], importing._write_parts
     others = threading.Event()
 
     def slow(*arguments, **options):
@@ -70,7 +67,7 @@ def test_of_three_imports_at_once_one_is_made_and_the_others_say_why_not(tmp_pat
         assert others.wait(10)
         real(*arguments, **options)
 
-    monkeypatch.setattr(module, "_write_parts", slow)
+    monkeypatch.setattr(importing, "_write_parts", slow)
     found = []
 
     def one():
@@ -94,7 +91,7 @@ def test_of_three_imports_at_once_one_is_made_and_the_others_say_why_not(tmp_pat
 
 
 def test_imports_of_two_names_do_not_wait_for_each_other(tmp_path, cache):
-    with module._importing(cache / "imported" / "one"):
+    with unfinished.importing(cache / "imported" / "one"):
         import_(tmp_path / "x.npy", "two")
     assert [path.name for path in (cache / "imported").iterdir()] == ["two"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from reparam.data.readers import names_in_npz, read_npz
+from reparam.data.readers import check_room_for, names_in_npz, read_npz
 from reparam.data.roles import Role, by_role
 from reparam.data.rows import from_coordinates, sparse_rows
 from reparam.data.stored import ORDER, Choice, Part, PartName, Stored, part_of
@@ -31,7 +31,13 @@ def read_npz_parts(path: Path, choice: Choice) -> Stored:
     names = names_in_npz(path, _NPZ)
     if {"format", "shape", "data"} <= set(names):
         return Stored({"train": Part(_read_scipy(path, names))})
+    check_room_for(path, _chosen_names(path, names, choice))
     return _parts(path, names, lambda name: read_npz(path, (name,), _NPZ)[name], choice, _NPZ)
+
+
+def _chosen_names(path: Path, names: Sequence[str], choice: Choice) -> tuple[str, ...]:
+    values, labels, _ = _chosen(path, names, choice, _NPZ)
+    return (*values.values(), *labels.values())
 
 
 def read_safetensors(path: Path, choice: Choice) -> Stored:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reparam._files import check_regular
 from reparam.data.archives import read_npz_parts, read_safetensors
 from reparam.data.folders import read_folder
 from reparam.data.h5ad import read_h5ad
@@ -91,8 +92,7 @@ def read_path(path: Path, choice: Choice) -> Stored:
     ending = path.suffix.lower()
     if path.is_dir():
         return read_folder(path, choice, read_file, tuple(READERS))
-    if not path.is_file():
-        raise ValueError(f"{path} is neither a file nor a folder. Give the path of one.")
+    check_regular(path)
     if choice.array is not None and ending not in WITH_NAMES:
         raise ValueError(
             f"array is {choice.array!r}; only an .npz, .safetensors or .h5ad file has arrays with names, and {path} is "

@@ -24,7 +24,7 @@ SUFFIXES = (
     *(".avif", ".dib", ".j2k", ".jfif", ".jp2", ".jpe", ".pbm", ".pnm", ".tga"),
 )
 # what Pillow may take a file for, whatever its name is: it would hand PostScript to Ghostscript
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _READ = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # Pillow's modes of at most 8 bits a channel
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # what undoes each orientation
@@ -113,9 +113,10 @@ def decode(stream: Path | IO[bytes], name: object, resize: tuple[int, int] | Non
 
 def _opened(stream: IO[bytes]) -> Image.Image:
     """An image whose header was read; one of more pixels than Pillow takes without a warning is an error."""
+    Image.init()  # Pillow before 11.3 has no AVIF
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(stream, formats=FORMATS)
+        return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 class _KindError(Exception):

@@ -93,6 +93,21 @@ def names_in_npz(path: Path, expected: str) -> tuple[str, ...]:
         raise ValueError(f"{path} {problem}. {expected}") from error
 
 
+def check_room_for(path: Path, names: tuple[str, ...]) -> None:
+    """Refuses arrays of an archive that claim more than is stored, or that memory does not hold together.
+
+    Raises:
+        ClaimError: the message has the sizes. A header that cannot be read is left to `read_npz`.
+    """
+    with zipfile.ZipFile(path) as archive:
+        try:
+            check_archive(archive, names, path)
+        except ClaimError:
+            raise
+        except _UNREADABLE:
+            return
+
+
 def _arrays_in(archive: Any) -> list[str]:
     """The names of arrays; an archive may hold other files, too."""
     members = set(archive.zip.namelist())
