@@ -8,7 +8,8 @@ from numbers import Integral, Real
 
 import torch
 
-from reparam._spelling import argument, shown
+from reparam._shown import shown
+from reparam._spelling import argument
 
 Shape = int | tuple[int, ...]
 
