@@ -21,6 +21,7 @@ from reparam.experiment import Experiment
 from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
 from reparam.training.settings import compared, warn_of_rounding
 from reparam.training.written import CHECKPOINTS as CHECKPOINTS
+from reparam.training.written import EVALUATIONS as EVALUATIONS
 from reparam.training.written import EXPERIMENT as EXPERIMENT
 from reparam.training.written import METRICS as METRICS
 from reparam.training.written import PICTURES as PICTURES

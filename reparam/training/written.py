@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reparam._files import remove_unfinished
 
+EVALUATIONS = "evaluation.jsonl"  # what is measured after the training
 EXPERIMENT, METRICS, SUMMARY, CHECKPOINTS, PICTURES, TENSORBOARD = (
     "experiment.json",
     "metrics.jsonl",
@@ -48,7 +49,7 @@ def check_removable(folder: Path) -> None:
 def remove(folder: Path) -> None:
     """Removes the files that a run wrote, and nothing else. Of a link the link is removed, never its target."""
     check_removable(folder)
-    for path in (folder / METRICS, folder / SUMMARY):
+    for path in (folder / METRICS, folder / SUMMARY, folder / EVALUATIONS):
         path.unlink(missing_ok=True)
     for path in [each for name in _OWN for each in _own(folder / name, name)]:
         path.unlink()
