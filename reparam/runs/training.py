@@ -115,18 +115,7 @@ def train(
             drop_last=options.drop_last,
             on_epoch=on_epoch,
             validation=validation,
-            run=dataclasses.replace(
-                run,
-                checkpoint_seconds=often.checkpoint_seconds
-                if run.checkpoint_seconds is None
-                else run.checkpoint_seconds,
-                log_every=often.log_every if run.log_every is None else run.log_every,
-                about={
-                    **run.about,
-                    "experiment": experiment.to_values(),
-                    SOURCE: source_of(experiment.dataset.data, run.path),
-                },
-            ),
+            run=run,
             compile=experiment.machine.compile,
             fabric=fabric,
         )
