@@ -6,6 +6,7 @@ import pytest
 import torch
 from closed_forms import MOMENTS, ROUNDINGS, WITH_A_VALUE, errors
 from exact_forms import EXACT
+from exact_levels import LEVELS_AND_LOW_RANK
 from torch.distributions import Distribution
 from torch.distributions.kl import _KL_REGISTRY
 
@@ -13,9 +14,10 @@ from reparam import distributions as ours
 
 FORMS = {*MOMENTS, *WITH_A_VALUE, "entropy"}
 WITHOUT = {ours.Autoregressive, ours.Flow}  # their density is a network's
+ALL = [*EXACT, *LEVELS_AND_LOW_RANK]
 CASES = [
     pytest.param(case, form, id=f"{case.kind.__name__}-{form}-{index}")
-    for index, case in enumerate(EXACT)
+    for index, case in enumerate(ALL)
     for form in case.forms
 ]
 
@@ -36,5 +38,6 @@ def test_every_closed_form_of_every_distribution_is_compared():
         for base in kind.__mro__[: kind.__mro__.index(Distribution)]
         for name in FORMS & vars(base).keys()
     }
-    offered |= {(p.__name__, "kl") for p, q in _KL_REGISTRY if p.__module__.startswith("reparam.distributions.")}
-    assert offered == {(case.kind.__name__, form) for case in EXACT for form in case.forms}
+    registered = {p for p, _ in _KL_REGISTRY if p.__module__.startswith("reparam.distributions.")}
+    offered |= {(kind.__name__, "kl") for kind in kinds if issubclass(kind, tuple(registered))}
+    assert offered == {(case.kind.__name__, form) for case in ALL for form in case.forms}
