@@ -46,10 +46,10 @@ class Dirichlet(Distribution):
     1e4, and by 5 at 1e6). A value with a coordinate that is not positive, or whose sum is not 1, scores `-inf`.
 
     A draw is gamma draws divided by their sum, formed of their logarithms where those are tiny. A share below the
-    smallest normal number becomes that number, see `Gamma`. (Of torch's draws at two concentrations of 1e-3 a quarter
-    lie between 0.4 and 0.6, where 4 in 10^4 belong. The gradients of its draws are wrong for a large concentration
-    beside a small one: at (1e4, 1) by 3%, and at (1e5, 3) with a thousand times the noise.) Gradients of draws are first
-    derivatives only.
+    smallest normal number becomes that number, see `Gamma`. Gradients of draws are first derivatives only.
+
+    Of torch's draws at two concentrations of 1e-3 a quarter lie between 0.4 and 0.6, where 4 in 10^4 belong. Their
+    gradients are wrong for a large concentration beside a small one: by 3% at (1e4, 1), lost in noise at (1e5, 3).
 
     Args:
         concentration: a, `[*batch, K]`, above 0.
