@@ -88,7 +88,10 @@ def data_of_run(run: str | Path, other: str | None = None) -> Splits:
     if "experiment" in record:
         experiment = experiment_of(folder)
         if other is not None:
-            return data_of(experiment.replace(data=other))
+            options: dict[str, Any] = {"data": other}
+            if Path(other).suffix != Path(experiment.dataset.data).suffix:  # these name things in another kind of file
+                options |= {"array": None, "labels": None}
+            return data_of(experiment.replace(**options))
         data = data_of(located(folder, experiment))
         check_data(folder, data)
         return data
