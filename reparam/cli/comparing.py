@@ -162,7 +162,8 @@ def _progress(each: Known) -> list[str]:
 
 
 def _wrapped(text: str, indent: str = "    ") -> None:
-    lines = textwrap.wrap(printable(text), width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    text = printable(text)
+    lines = textwrap.wrap(text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     print("\n".join(lines))
 
 
