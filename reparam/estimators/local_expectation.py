@@ -56,7 +56,7 @@ class LocalExpectation(OfElbo):
         shifts = (torch.arange(num_states, device=x.device) - states.unsqueeze(-1)) % num_states
         by_state = by_shift.gather(-1, shifts)
         probs = log_probs.exp()
-        by_state = torch.where(probs > 0, by_state, 0.0)  # of a state that is ruled out nothing is known, nor needed
+        by_state = torch.where(probs != 0, by_state, 0.0)  # of a state that is ruled out nothing is known, nor needed
         value = (probs.detach() * by_state).sum(-1).mean(2).mean(0)
         learned = finite_signal(by_state.detach().movedim(-1, 0)).movedim(0, -1)
         expected = (probs * learned).sum(-1).sum(2).mean(0)
