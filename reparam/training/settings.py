@@ -11,8 +11,10 @@ from torch import Tensor
 
 from reparam.adam import AnyOptimizer
 from reparam.inspection import device_and_dtype
+from reparam.schedules import Schedule
+from reparam.training.arguments import rate_of
 from reparam.training.place import Place
-from reparam.training.record import data_record
+from reparam.training.record import data_record, shown
 from reparam.training.session import Session
 from reparam.training.validation import Validation
 
@@ -22,10 +24,27 @@ _ROUNDING = ("device", "compile")  # they change how numbers are rounded, and no
 _HOW_IT_IS_COMPUTED = ("params", "lr", "initial_lr", "foreach", "fused", "capturable", "differentiable")
 
 
-def settings_of(session: Session, control_lr: float, validation: Validation | None, compile: bool) -> dict[str, Any]:
-    """Plain values of what shapes a training besides model, estimator, data, batch size, learning rate and clip."""
+def settings_of(
+    session: Session,
+    *,
+    batch_size: int | None,
+    drop_last: bool,
+    start_step: int | None,
+    lr: float | Schedule | None,
+    control_lr: float,
+    clip: float | None,
+    validation: Validation | None,
+    compile: bool,
+) -> dict[str, Any]:
+    """Plain values of what shapes a training besides model, estimator and data."""
     device, dtype = device_and_dtype(session.model)
     return {
+        "batch_size": batch_size,
+        **({"drop_last": True} if drop_last else {}),
+        **({"start_step": start_step} if start_step else {}),
+        "optimizer": getattr(session.optimizer, "name", type(session.optimizer).__name__),
+        "lr": shown(lr) if callable(lr) else rate_of(session.optimizer),
+        "clip": clip,
         "control_lr": control_lr if session.control.parameters else None,
         "optimizer_options": _options(session.optimizer),
         "dtype": str(dtype).removeprefix("torch."),
