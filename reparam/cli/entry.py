@@ -9,9 +9,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from reparam.cli.ending import drop_unread, ended_by_signals
 from reparam.cli.parsing import check_names as check_names
 from reparam.cli.parsing import parsed as parsed
 from reparam.cli.show import print_json, say
@@ -41,12 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = [each for each in given if each != "--debug"]
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it says of itself is not ours to say
     try:
-        with _one_line_warnings():
+        with _one_line_warnings(), ended_by_signals():
             check_names(given)
             call = parsed(["version"] if given == ["--version"] else given)
             call()
-    except BrokenPipeError as error:  # who read our output has gone: there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.stdout.flush()
+    except BrokenPipeError as error:  # nobody reads the output any more
         raise SystemExit(FAILED) from error
     except (KeyboardInterrupt, Exception) as error:
         if debug:
@@ -56,12 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             error, KeyboardInterrupt | ValueError | TypeError | OSError
         )  # what all ranks raise together
         if not (shared and _is_another_rank()):
-            say(f"reparam: {_told(error)}", sys.stderr)
+            _say(_told(error))
             if "--json" in given:
-                print_json({"error": _told(error), "exit_code": _code(error)})
+                with suppress(OSError):
+                    print_json({"error": _told(error), "exit_code": _code(error)})
         elif isinstance(error, KeyboardInterrupt):  # else the launcher takes it for a crash, and kills the first rank
             raise SystemExit(DONE) from None
         raise SystemExit(_code(error)) from (None if isinstance(error, KeyboardInterrupt) else error)
+    finally:
+        drop_unread()
 
 
 def _is_another_rank() -> bool:
@@ -106,12 +110,18 @@ def _without_memory(error: BaseException) -> str:
     )
 
 
+def _say(text: str) -> None:
+    """Prints a line on standard error, if anybody still reads that."""
+    with suppress(OSError):
+        say(f"reparam: {text}", sys.stderr)
+
+
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
     """Without the file and the line of code, which say nothing to whoever typed the command."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(f"reparam: warning: {' '.join(str(message).split())}", sys.stderr)
+        _say(f"warning: {' '.join(str(message).split())}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

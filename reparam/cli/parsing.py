@@ -15,8 +15,8 @@ from reparam.cli.words import read
 from reparam.experiment.presets import presets
 
 _DESCRIPTION = (
-    "Deep latent-variable models on torch.distributions. Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted "
-    "after saving. --debug with any command shows where an error came from; --version prints the version."
+    "Deep latent-variable models on torch.distributions. Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted, "
+    "a training after saving. --debug with any command shows where an error came from; --version prints the version."
 )
 
 

@@ -124,8 +124,7 @@ def fit(
     _check_batches(batches, model, epochs, place)
     if run is not None:
         _warn_of_repetition(batches)
-    if validation is not None and not isinstance(validation, Validation):
-        validation = Validation(validation)
+    validation = validation if validation is None or isinstance(validation, Validation) else Validation(validation)
     control = Control(estimator, model, control_lr)
     place.equalise(control.state)
     resumed = isinstance(run, Run) and run.resume  # then the checkpoint says where schedules stand
