@@ -15,6 +15,7 @@ from reparam.distributions.dirichlet_divergence import dirichlet_divergence
 from reparam.distributions.elementwise import Elementwise, above_zero, inside_unit, open_unit_interval
 from reparam.distributions.gamma_draws import shares
 from reparam.distributions.stirling import excess, remainder, remainder_slope
+from reparam.distributions.support import simplex
 
 
 def _log_density(x: Tensor, concentration: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class Dirichlet(Distribution):
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "concentration": constraints.independent(constraints.positive, 1)
     }
-    support = constraints.simplex
+    support = simplex
     has_rsample = True
 
     def __init__(self, concentration: Tensor, *, validate_args: bool | None = None) -> None:

@@ -10,7 +10,6 @@ from torch.distributions import Distribution
 
 from reparam import distributions
 from reparam._checks import whole
-from reparam._tensors import at_least_float32
 from reparam.families.family import PerElement
 
 
@@ -43,10 +42,8 @@ class Ordinal(PerElement):
         whole("num_levels", self.num_levels, least=2)
 
     def _element(self, *raw: Tensor) -> Distribution:
-        loc, log_scale = (at_least_float32(part) for part in raw)
-        return distributions.LogisticBins(
-            loc, log_scale.exp(), num_levels=self.num_levels, dtype=raw[0].dtype, validate_args=False
-        )
+        loc, log_scale = raw
+        return distributions.LogisticBins(loc, log_scale.exp(), num_levels=self.num_levels, validate_args=False)
 
     def features(self, z: Tensor) -> Tensor:
         """Levels on the scale from -1 to 1."""
