@@ -151,14 +151,16 @@ def append_line(path: Path, values: Any) -> None:
     """Appends plain values to a file as a line of JSON: in one write, so that lines of several processes do not mix.
 
     Raises:
+        ValueError: a link, a pipe or a device is in the place of the file.
         OSError: no room, no permission.
     """
     line = json.dumps(values, allow_nan=False).encode() + b"\n"
-    with path.open("ab+", buffering=0) as file:
+    with open_own(path, "ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else b"\n" + line  # the line before broke off
         file.write(line)
+        file.flush()
         os.fsync(file.fileno())
 
 

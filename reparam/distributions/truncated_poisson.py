@@ -122,7 +122,8 @@ class _LogCdf(torch.autograd.Function):
     def forward(log_rate: Tensor, largest: int) -> Tensor:
         if largest < 0:
             return torch.full_like(log_rate, -torch.inf)
-        return torch.special.gammaincc(torch.full_like(log_rate, largest + 1), log_rate.exp()).log()
+        cdf: Tensor = torch.special.gammaincc(torch.full_like(log_rate, largest + 1), log_rate.exp())
+        return cdf.log()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:  # noqa: ARG004

@@ -99,5 +99,6 @@ def _append(folder: Path, line: dict[str, Any]) -> None:
     path = folder / EVALUATIONS
     try:
         append_line(path, line)
-    except OSError as error:
-        warnings.warn(f"{path} cannot be written ({error.strerror}); the result is only shown.", stacklevel=3)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        warnings.warn(f"{path} cannot be written ({why}); the result is only shown.", stacklevel=3)
