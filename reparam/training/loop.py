@@ -128,9 +128,9 @@ def fit(
     control = Control(estimator, model, control_lr)
     place.equalise(control.state)
     resumed = isinstance(run, Run) and run.resume  # then the checkpoint says where schedules stand
-    begun = Progress(step=(start_step or 0) if resumed else first_step(model, start_step, lr, estimator))
+    first = (start_step or 0) if resumed else first_step(model, start_step, lr, estimator)
     generators = batches.generators if isinstance(batches, ForeignBatches) else []
-    session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators, begun)
+    session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators, Progress(step=first))
     with ExitStack() as stack:
         folder, stop = None, Stop()
         if run is not None:
@@ -164,7 +164,7 @@ def fit(
         except Interrupted:
             raise
         except BaseException:
-            if folder is not None and folder.fresh and folder.writable and session.progress.step == begun.step:
+            if folder is not None and folder.fresh and folder.writable and session.progress.step == first:
                 folder.discard()  # a run that could not begin is not to stand in the way of the next one
             raise
 
