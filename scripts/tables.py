@@ -185,6 +185,23 @@ def mistakes() -> str:
     return markdown(["", "torch", "reparam"], results("torch_errors")["rows"])
 
 
+def weights() -> str:
+    """Claimed and actual errors where log p(x) is known."""
+    runs: list[Run] = results("weights")["rows"]
+    found = {(run["scale"], run["num_samples"]): run for run in runs}
+    rows = []
+    for scale in dict.fromkeys(run["scale"] for run in runs):
+        k, many = (3, 16, 100, 1000), (100, 1000)
+        estimates = {n: found[scale, n]["log_likelihood"] for n in k}
+        cells = [f"{estimates[n]['distance']:.3f}" for n in many]
+        cells += [f"{found[scale, n]['unreliable']:.0%}" for n in many]
+        cells += [f"{estimates[n]['actual']:.4f}" for n in many]
+        cells += [f"{estimates[n]['claimed'] / estimates[n]['actual']:.2f}" for n in k]
+        rows.append([f"{scale:g}", f"{found[scale, 1000]['k']:.2f}", *cells])
+    head = ["scale", "k", "distance, K = 100", "1000", "unreliable, 100", "1000", "spread, 100", "1000"]
+    return markdown([*head, "claimed / spread, 3", "16", "100", "1000"], rows)
+
+
 ESTIMATORS = {
     "overview": overview,
     "bernoulli": lambda: bias("bernoulli"),
@@ -196,6 +213,7 @@ ESTIMATORS = {
 }
 PAGES = {
     ROOT / "docs" / "estimators.md": ESTIMATORS,
+    ROOT / "docs" / "evaluation.md": {"weights": weights},
     ROOT / "docs" / "latents.md": {"latents": latents, "layers": layers, "densities": densities, "mistakes": mistakes},
 }
 

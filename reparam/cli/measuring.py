@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,10 +60,17 @@ def evaluate(
         print_json({**about, "checksum": checksum(chosen), **found})
         return
     rows = [(_words(key), measured(value)) for key, value in found.items() if isinstance(value, dict)]
+    rows.append(("examples with unreliable weights", _reliability(found)))
     units = found["active_units"]
     rows.append(("active latent variables", "unknown" if units is None else str(units)))
     what = f"{found['num_examples']:,} {part} examples, {chosen.protocol}, {name}"
     print_table(("nats per example", what), rows, title=str(run))
+
+
+def _reliability(found: Mapping[str, Any]) -> str:
+    """The share of the examples whose weights are unreliable, and the median of all examples' k."""
+    share, k = found["unreliable"], found["pareto_k"]
+    return "- (needs 100 samples)" if share is None else f"{share:.0%} (median of Pareto's k {k:.2f})"
 
 
 def _words(name: str) -> str:

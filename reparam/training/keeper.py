@@ -13,9 +13,9 @@ from torch import Tensor
 
 from reparam.batches import batches_for
 from reparam.draws import draw
-from reparam.evaluation import Evaluation
 from reparam.figures import is_image, reconstruct, sample, save_image_grid
 from reparam.inspection import evaluating, modules_of, own_random_numbers
+from reparam.measurement import Evaluation
 from reparam.model import LatentVariableModel
 from reparam.training.epoch import Epoch
 from reparam.training.place import numbers
@@ -204,14 +204,17 @@ def rate(model: LatentVariableModel, x: Tensor) -> float:
 
 
 def named(found: Evaluation) -> dict[str, Any]:
-    """An evaluation as plain values, each under the name of its bound; None for NaN, which JSON has not."""
+    """An evaluation as plain values, each under the name of its bound; None for what is not finite, as JSON has it."""
     values = {
-        name: {part: number if math.isfinite(number) else None for part, number in each.items()}
-        if isinstance(each, dict)
-        else each
+        name: {part: _finite(number) for part, number in each.items()} if isinstance(each, dict) else _finite(each)
         for name, each in asdict(found).items()
     }
     samples = values.pop("num_samples")
     values[f"iwae_{samples}"] = values.pop("iwae")
     values[f"log_likelihood_{samples}"] = values.pop("log_likelihood")
     return values
+
+
+def _finite(value: float | None) -> float | None:
+    """The number, or None."""
+    return value if value is None or math.isfinite(value) else None
