@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import itertools
 import math
 import re
@@ -14,7 +15,8 @@ from torch import nn
 import reparam as rp
 from reparam.catalogue import ENTRIES
 from reparam.estimators.estimate import Scheduled
-from reparam.laboratory.lab import _squared_bias, parameters_of
+from reparam.laboratory.comparison import compare
+from reparam.laboratory.lab import parameters_of
 from reparam.laboratory.meter import flat
 from reparam.laboratory.reference import References
 
@@ -63,15 +65,103 @@ def test_an_unbiased_estimator_is_hardly_ever_called_biased_and_the_error_is_the
     flagged, values, errors = 0, [], []
     for _ in range(400):
         blocks = torch.randn(10, 20)
-        squared, error = _squared_bias(blocks, 0.0)
-        flagged += squared > 3 * error
-        squared, error = _squared_bias(blocks + 3.0, 0.0)
-        values.append(squared)
-        errors.append(error)
+        found = compare(blocks, torch.zeros(1, 20))
+        flagged += found.seen
+        found = compare(blocks + 3.0, torch.zeros(1, 20))
+        values.append(found.squared)
+        errors.append(found.squared_error)
     assert flagged <= 4  # 1 in 400 is expected
     values, errors = torch.tensor(values), torch.tensor(errors)
     assert abs(values.mean() - 180) < 4 * values.std() / 20
     assert errors.mean().item() == pytest.approx(values.std().item(), rel=0.2)
+
+
+def compared(bias, length, ours, theirs, *, runs=400, size=20):
+    """Comparisons of simulated gradients: a bias and an exact gradient of these lengths at an angle, and noise.
+
+    Args:
+        bias, length: along the first and, for g*, along the first two coordinates.
+        ours, theirs: root of the total variance of the mean gradient and of the averaged reference.
+    """
+    exact, planted = torch.zeros(size), torch.zeros(size)
+    exact[:2], planted[0] = length / math.sqrt(2), bias
+    noise = torch.linspace(0.1, 2.0, size).sqrt() / math.sqrt(torch.linspace(0.1, 2.0, size).sum())
+    found = []
+    for _ in range(runs):
+        means, reference = (torch.randn(10, size) * noise * spread * math.sqrt(10) for spread in (ours, theirs))
+        found.append(compare(exact + planted + means, exact + reference))
+    return {name: torch.tensor([float(getattr(each, name)) for each in found]) for name in vars(found[0])}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0.01, 0.3), (0.3, 0.01), (0.2, 0.2)])
+def test_the_noise_of_an_averaged_reference_is_in_the_errors(ours, theirs, float64):
+    """Before, the reference's part of the squared bias's error was its variance alone, and its length had none."""
+    found = compared(3.0, 1.0, ours, theirs)
+    for name, value in (("squared", 9.0), ("bias", 3.0)):
+        values, errors = found[name], found[f"{name}_error"]
+        assert abs(values.mean() - value) < 4 * values.std() / 20 + 0.05 * value * theirs
+        assert errors.square().mean().sqrt().item() == pytest.approx(values.std().item(), rel=0.2)
+    units = found["unit"]
+    assert abs(units.mean() - 1) < 4 * units.std() / 20 + 0.1 * theirs**2
+    assert found["unit_error"].mean().item() == pytest.approx(units.std().item(), rel=0.2)
+
+
+def test_a_noisy_reference_makes_no_bias_and_hides_a_small_one(float64):
+    none = compared(0.0, 1.0, 0.1, 0.4)
+    assert none["seen"].mean() <= 0.01
+    assert abs(none["squared"].mean()) < 4 * none["squared"].std() / 20
+    assert compared(0.2, 1.0, 0.1, 0.4)["seen"].mean() < 0.1  # of length 0.2, behind noise of length 0.4
+    assert compared(0.2, 1.0, 0.01, 0.01)["seen"].mean() > 0.99
+
+
+def test_a_planted_bias_is_found_within_its_error_where_the_reference_is_an_average(float64):
+    """The gradient is one fixed vector; the exact one of this linear Gaussian model is known in closed form."""
+    model, x = LinearGaussian(), torch.randn(4, 3)
+    parameters = list(model.parameters())
+    q = model.posterior(x).base_dist
+    spread = (model.weight.square().sum(0) * q.variance).sum(-1)
+    error = (x - q.mean @ model.weight.T - model.bias).square().sum(-1)
+    kl = torch.distributions.kl_divergence(model.posterior(x), model.prior())
+    loss = ((error + spread) / (2 * model.scale**2) + kl).mean()
+    exact = flat(torch.autograd.grad(loss, parameters), parameters)
+    unit = exact.norm().item()
+    direction = torch.nn.functional.normalize(torch.randn(len(exact)), dim=0)
+    planted = exact + 3 * unit * direction
+
+    class Planted:
+        def at(self, step):
+            return self
+
+        def __call__(self, model, x):
+            loss = torch.cat([p.flatten() for p in model.parameters()]) @ planted
+            return rp.Estimate(loss, torch.zeros(len(x)), "elbo")
+
+    found = []
+    for seed in range(10):
+        lab = rp.lab(model, x, {"planted": Planted()}, repeats=20, reference_repeats=100, seed=seed)
+        found.append(lab["planted"])
+    biases = torch.tensor([f.bias for f in found])
+    claimed = torch.tensor([f.bias_error for f in found]).square().mean().sqrt()
+    assert all(f.biased for f in found)
+    assert abs(biases.mean() - 3) < 4 * biases.std() / math.sqrt(10)
+    assert 0.6 < claimed / biases.std() < 1.7  # 10 seeds tell a deviation to 24%
+    assert biases.std() > 0.01
+    cosines = torch.tensor([f.cosine for f in found])
+    known = torch.nn.functional.cosine_similarity(exact, planted, dim=0)
+    assert abs(cosines.mean() - known) < 4 * cosines.std() / math.sqrt(10) + 0.01
+    mse = torch.tensor([f.mse for f in found])
+    assert abs(mse.mean() - 9) < 4 * mse.std() / math.sqrt(10)
+    assert 0.6 < torch.tensor([f.mse_error for f in found]).mean() / mse.std() < 2.2
+
+
+def test_a_reference_of_unknown_length_is_said_and_does_not_hide_an_order():
+    first = rp.Finding("a", "elbo", 0.0, 0.1, 1.0, 0.4, 0.5, 0.5, 1.0, 1.0, mse=1.0, mse_error=0.4, length_error=0.2)
+    second = dataclasses.replace(first, name="b", mse=2.0, mse_error=0.8)
+    found = rp.Lab((first, second), 100, "all", "an average", {})
+    assert first.ranking_error == pytest.approx(0, abs=1e-6)
+    assert "b has 2.0 times its error at equal time" in found.advice()
+    assert "elbo: the length of the reference gradient has an error of 20%" in found.notes()
+    assert "Raise reference_repeats" in str(found)
 
 
 def test_it_says_what_cannot_be_told_apart_and_numbers_equal_names(monkeypatch):

@@ -24,13 +24,17 @@ class Reference:
 
     Attributes:
         bound: whose gradient it is.
-        gradient: `[P]`; None where none could be had.
-        variance: of the gradient, summed over coordinates: 0 if it is exact.
+        blocks: means of independent parts of a long average, `[J, P]`; one row if the gradient is exact; None where
+            none could be had.
     """
 
     bound: str
-    gradient: Tensor | None
-    variance: float
+    blocks: Tensor | None
+
+    @property
+    def gradient(self) -> Tensor | None:
+        """The gradient, `[P]`."""
+        return None if self.blocks is None else self.blocks.mean(0)
 
 
 class References:
@@ -59,20 +63,21 @@ class References:
         name = name_of(objective) if num_samples == 1 else f"{name_of(objective)}_{num_samples}"
         if isinstance(objective, tvo) and self.num_states:
             self.how.add("the exact gradient")
-            return Reference(name, self._over_chunks(lambda x: _thermodynamic(objective, self.model, x)), 0.0)
+            return Reference(name, self._over_chunks(lambda x: _thermodynamic(objective, self.model, x)).unsqueeze(0))
         if 0 < self.num_states**num_samples <= MAX_STATES:
             self.how.add("the exact gradient")
             exact = Enumerate(num_samples, objective)
             whole = isinstance(objective, PenalisedBound)  # of free bits the batch is one piece
-            return Reference(name, self._over_chunks(lambda x: exact(self.model, x).loss, whole=whole), 0.0)
+            gradient = self._over_chunks(lambda x: exact(self.model, x).loss, whole=whole)
+            return Reference(name, gradient.unsqueeze(0))
         average = self._to_average(objective, num_samples)
         if average is None:
-            return Reference(name, None, float("nan"))
+            return Reference(name, None)
         self.how.add(f"an average of {self.repeats} {average}")
         meter = Meter(average, self.model, self.x, self.parameters, self.repeats)
         for _ in range(self.repeats):
             meter.draw()
-        return Reference(name, meter.block_means.mean(0), float(meter.variance.sum()) / self.repeats)
+        return Reference(name, meter.block_means)
 
     def _over_chunks(self, loss: Callable[[Tensor], Tensor], *, whole: bool = False) -> Tensor:
         """The gradient of a mean over the batch, a few examples at a time: every state of each is decoded."""

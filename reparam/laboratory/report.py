@@ -22,13 +22,14 @@ class Finding:
     """What was measured of one estimator's gradient g, against the exact gradient g* of the same bound.
 
     All but `name`, `bound`, `seconds` and `decodings` are relative to the length of g*, so that 1 means "as large as
-    the gradient itself".
+    the gradient itself". Where g* is a long average, its noise is in every error, and its length is estimated without
+    the noise that lengthens the average.
 
     Attributes:
         name: of the estimator.
         bound: whose gradient it is compared with: "elbo", "iwae_4", ...
         bias: length of E[g] - g*; NaN where there is no reference.
-        bias_error: what a bias smaller than cannot be told from none, about its standard error.
+        bias_error: its standard error, or, where no bias is seen, the bias that could be hidden.
         variance: of one g, summed over coordinates.
         variance_error: its standard error.
         cosine: mean cosine of the angle between one g and g*.
@@ -38,6 +39,8 @@ class Finding:
         mse: mean squared error at equal time: bias squared, if it was seen, plus the variance of the mean of as many g
             as fit into the time of the slowest estimator.
         mse_error: its standard error.
+        length_error: the part of `variance_error` and `mse_error` that is the reference's length: its standard error
+            over its value. It moves all figures of a bound alike, and their order not at all.
         mse_decodings: the same at an equal number of decodings, that of the estimator with most.
         heaviest: the share of the one g that adds most to the variance. Where it is large, rare draws rule, and no
             figure of this estimator can be trusted before there are more repeats.
@@ -58,9 +61,15 @@ class Finding:
     mse: float = math.nan
     mse_error: float = math.nan
     mse_decodings: float = math.nan
+    length_error: float = math.nan
     heaviest: float = 0.0
     biased: bool = False
     broken: int = 0
+
+    @property
+    def ranking_error(self) -> float:
+        """The part of `mse_error` that can change the order of two estimators: all but the reference's length."""
+        return math.sqrt(max(0.0, self.mse_error**2 - (2 * self.length_error * self.mse) ** 2))
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,7 +131,7 @@ class Lab:
         signs = "* a bias was seen; +/- its standard error, or what could be hidden. "
         signs += "error at equal time: mean squared, of as many gradients as the slowest takes time for one"
         left_out = [f"left out: {name}: {why}" for name, why in self.refused.items()]
-        return "\n".join([signs, *left_out, self.advice()])
+        return "\n".join([signs, *left_out, *self._noisy_references(), self.advice()])
 
     def advice(self) -> str:
         """Which to use, in a sentence for each bound."""
@@ -135,6 +144,16 @@ class Lab:
             )
         lines += [f"{f.name} gave NaN or Inf in {f.broken} of {self.repeats} draws." for f in self.findings if f.broken]
         return "\n".join(lines)
+
+    def _noisy_references(self) -> list[str]:
+        """A line for each bound whose exact gradient is known so badly that relative figures are."""
+        known = {bound: found[0].length_error for bound, found in self._by_bound().items()}
+        return [
+            f"{bound}: the length of the reference gradient has an error of {error:.0%}, which moves all figures "
+            "relative to it alike. Raise reference_repeats."
+            for bound, error in known.items()
+            if error > 0.1
+        ]
 
     def heavy(self, finding: Finding) -> bool:
         """Whether one draw rules the variance: more than a fifth of it, or ten times its share."""
@@ -207,7 +226,7 @@ def _advise(bound: str, found: list[Finding]) -> str:
     text += f"{'of those that sample ' if exact else ''}use {best.name}"
     if not others:
         return f"{text}: nothing else was measured{_bias_of(best, [])}."
-    apart = [f for f in others if f.mse - best.mse > VISIBLE * math.hypot(f.mse_error, best.mse_error)]
+    apart = [f for f in others if f.mse - best.mse > VISIBLE * math.hypot(f.ranking_error, best.ranking_error)]
     close = [f for f in others if f not in apart and f.mse < 2 * best.mse]
     if close:
         text += f". {', '.join(f.name for f in close)} cannot be told apart from it by this many draws"
