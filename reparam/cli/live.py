@@ -38,6 +38,8 @@ class Lines:
     def __call__(self, epoch: Epoch) -> None:
         if self.quiet:
             return
+        from reparam.estimators.estimate import in_use
+
         parts = [f"epoch {epoch.number}/{self.epochs}", f"{epoch.name} {-epoch.loss:.2f}"]
         found = _last_validation(self.run, epoch.number)
         if found is not None:
@@ -45,8 +47,7 @@ class Lines:
             parts.append(f"validation elbo {measured(found['elbo'])}")
             parts += [f"{name} {measured(found[name])}"] if name != "iwae_1" else []
             parts += ["best so far"] if found["best"] else []
-        temperature = getattr(epoch.estimator, "temperature", None)
-        parts += [f"temperature {temperature:.3g}"] if isinstance(temperature, float | int) else []
+        parts += [f"{name} {value:.3g}" for name, value in in_use(epoch.estimator).items()]
         examples = json.loads((self.run / "experiment.json").read_text())["data"].get("examples")
         parts += [f"{examples / epoch.seconds:,.0f} images/s"] if examples and epoch.seconds else []
         self.say("  ".join(parts))

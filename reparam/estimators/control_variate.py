@@ -107,6 +107,10 @@ class REBAR(Scheduled, nn.Module):
         self.temperature = temperature  # where it began; the one in use is exp(log_temperature)
         self.log_temperature, self.strength = _parameters(temperature, strength)
 
+    def in_use(self) -> dict[str, float]:
+        """The temperature and the strength as learned so far."""
+        return _learned(self)
+
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         """The estimate for a batch x, `[B, *event]`."""
         return _with_control_variate(self, model, x, None)
@@ -152,6 +156,10 @@ class RELAX(Scheduled, nn.Module):
         self.temperature = temperature  # where it began; the one in use is exp(log_temperature)
         self.log_temperature, self.strength = _parameters(temperature, strength)
 
+    def in_use(self) -> dict[str, float]:
+        """The temperature and the strength as learned so far."""
+        return _learned(self)
+
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         """The estimate for a batch x, `[B, *event]`."""
         return _with_control_variate(self, model, x, self.network)
@@ -165,6 +173,10 @@ def _check(estimator: REBAR | RELAX, num_samples: int | Schedule, bound: Objecti
 def _parameters(temperature: float, strength: float) -> tuple[nn.Parameter, nn.Parameter]:
     log_temperature = torch.tensor(positive("temperature", temperature, remedy="0.5 is a usual start.")).log()
     return nn.Parameter(log_temperature), nn.Parameter(torch.tensor(float(number("strength", strength))))
+
+
+def _learned(estimator: REBAR | RELAX) -> dict[str, float]:
+    return {"temperature": estimator.log_temperature.exp().item(), "strength": estimator.strength.item()}
 
 
 def _with_control_variate(

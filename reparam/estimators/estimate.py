@@ -59,6 +59,13 @@ class Estimator(Protocol):
         ...
 
 
+def in_use(estimator: Estimator) -> dict[str, float]:
+    """What a training logs of any estimator: what its own `in_use` says, or its temperature."""
+    said = getattr(estimator, "in_use", None)
+    found: dict[str, float] = said() if said is not None else Scheduled.in_use(cast(Any, estimator))
+    return found
+
+
 class Scheduled:
     """The common part of estimators: arguments that may be schedules, and `at`, which fixes them."""
 
@@ -85,6 +92,11 @@ class Scheduled:
         for name, value in changes.items():
             setattr(fixed, name, value)
         return fixed
+
+    def in_use(self) -> dict[str, float]:
+        """The numbers a training logs of an estimator that `at` has fixed: its temperature, if it has one."""
+        temperature = getattr(self, "temperature", None)
+        return {"temperature": float(temperature)} if isinstance(temperature, float | int) else {}
 
     def __str__(self) -> str:
         """The name, with the temperature, the number of samples if it need not be 1, and what is not the default."""

@@ -71,7 +71,7 @@ def train(
     if data.validation is not None:
         validation = Validation(
             data.validation,
-            every=often.evaluate_every or options.epochs,
+            every=_every(experiment),
             num_samples=often.evaluation_samples,
             bound=often.validation_bound,
             patience=often.patience or None,
@@ -170,7 +170,14 @@ def _record_of(experiment: Experiment, path: Path) -> dict[str, Any]:
     with torch.random.fork_rng([]):
         estimator = described("estimator", build_estimator(experiment, num_steps))
     training = {**training, "lr": shown(build_lr(experiment, num_steps))}
+    if isinstance(training.get("validation"), dict):
+        training["validation"] = {**training["validation"], "every": _every(experiment)}
     return {**record, **estimator, "experiment": experiment.to_values(), "training": training}
+
+
+def _every(experiment: Experiment) -> int:
+    """Epochs between validations: by option 0 means once, at the end."""
+    return experiment.evaluation.evaluate_every or experiment.training.epochs
 
 
 def _num_steps(experiment: Experiment, num_examples: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from reparam.batches import batches_for
 from reparam.draws import draw
+from reparam.estimators.estimate import in_use
 from reparam.figures import is_image, reconstruct, sample, save_image_grid
 from reparam.inspection import evaluating, modules_of, own_random_numbers
 from reparam.measurement import Evaluation
@@ -40,7 +40,7 @@ class Keeper:
         self.stop = stop
         self.x: Tensor | None = None
         self.check: Callable[[], None] = lambda: None  # raises if the weights are not finite
-        self.logged = (time.perf_counter(), 0)
+        self.logged = (0, 0.0)  # batches and seconds of the epoch at its last line of metrics
 
     def begin(self) -> None:
         """Goes back to the newest checkpoint of a resumed run; notes the beginning of a new one."""
@@ -52,6 +52,7 @@ class Keeper:
         if saved is not None:
             self.session.load(saved)
             place.first(lambda: None if folder is None else folder.cut_metrics(saved["metrics_bytes"]))
+            self.logged = (self.session.progress.batch, self.session.progress.seconds)
         else:
             self._checkpoint()
 
@@ -92,6 +93,7 @@ class Keeper:
 
     def between_epochs(self) -> None:
         """As after a step."""
+        self.logged = (0, 0.0)
         if self.run is not None:
             self._save_if_due()
 
@@ -136,26 +138,23 @@ class Keeper:
         self.session.place.first(lambda: None if folder is None else folder.line(kind, line))
 
     def _interval(self, steps: int) -> dict[str, float]:
-        """The mean bound of the last steps, and the speed since the last line."""
+        """The mean bound of the last steps, and the speed since the epoch's last line or, of the first, its begin."""
         progressed, place = self.session.progress, self.session.place
-        losses, sizes = progressed.losses[-steps:], progressed.sizes[-steps:]
-        now, (then, _) = time.perf_counter(), self.logged
-        self.logged = now, progressed.step
-        speed = sum(sizes) * place.world / (now - then)
-        return {progressed.name: -place.mean(losses, sizes), "images_per_second": round(speed)}
+        batch, seconds = self.logged
+        self.logged = progressed.batch, progressed.seconds
+        speed = sum(progressed.sizes[batch:]) * place.world / (progressed.seconds - seconds)
+        mean = place.mean(progressed.losses[-steps:], progressed.sizes[-steps:])
+        return {progressed.name: -mean, "images_per_second": round(speed)}
 
     def _kl(self) -> dict[str, float]:
         """The KL of this rank's last batch."""
         return {} if self.x is None else {"kl": rate(self.session.model, self.x)}
 
     def _now(self) -> dict[str, float]:
-        """The learning rate, the temperature."""
+        """The learning rate, and what the estimator uses: its temperature, as scheduled or as learned."""
         session = self.session
-        values = {"lr": float(session.optimizer.param_groups[0]["lr"])}
-        temperature = getattr(session.control.estimator.at(session.progress.step), "temperature", None)
-        if isinstance(temperature, float | int):
-            values["temperature"] = float(temperature)
-        return values
+        now = {"lr": float(session.optimizer.param_groups[0]["lr"])}
+        return {**now, **in_use(session.control.estimator.at(session.progress.step))}
 
     def _validate(self) -> None:
         assert self.validation is not None

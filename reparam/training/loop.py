@@ -25,6 +25,7 @@ from reparam.training.place import Alone, Place, Through
 from reparam.training.record import record_of, shown
 from reparam.training.run import Folder, Run
 from reparam.training.session import Session
+from reparam.training.settings import settings_of
 from reparam.training.step import StepModule
 from reparam.training.stop import Stop, stoppable
 from reparam.training.trainer import Trainer
@@ -120,6 +121,7 @@ def fit(
             run = run if isinstance(run, Run) else Run(run)
             name = getattr(optimizer, "name", type(optimizer).__name__)
             settings = {"batch_size": batch_size, "optimizer": name, "lr": shown(lr), "clip": clip}
+            settings |= settings_of(session, control_lr, validation, compile)
             folder = place.first(partial(_folder, run, model, estimator, data, settings))
             if folder is not None:
                 stack.callback(folder.close)

@@ -34,7 +34,7 @@ def record_of(
         "git": _commit(),
         **described("model", model),
         **described("estimator", estimator),
-        "data": _of_data(data),
+        "data": data_record(data),
         "training": dict(settings),
         **about,
     }
@@ -62,8 +62,8 @@ def described(name: str, thing: object) -> dict[str, Any]:
         }
 
 
-def _of_data(data: AnyData) -> dict[str, Any]:
-    """Of tensors and arrays the checksum; somebody else's batches have none."""
+def data_record(data: AnyData) -> dict[str, Any]:
+    """Data as plain values: tensors and arrays with their checksum; somebody else's batches have none."""
     if not isinstance(data, Data | torch.Tensor | np.ndarray):
         return {"kind": type(data).__name__, "checksum": None}
     data = as_data(data, torch.get_default_dtype())

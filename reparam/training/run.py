@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from reparam._checks import number, whole
 from reparam._files import read_object, write_json
 from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from reparam.training.settings import compared, warn_of_rounding
 
 KEPT = 2
 EXPERIMENT, METRICS, SUMMARY, CHECKPOINTS, PICTURES = (
@@ -248,18 +249,15 @@ def _checked(run: Run) -> bool:
 
 def _check_same(folder: Path, record: Mapping[str, Any]) -> None:
     """Refuses to resume a training of something else."""
-    before = read_record(folder)
-    for name in ("model", "estimator", "data", "training"):
-        was, is_now = before.get(name), json.loads(json.dumps(record[name]))
-        if was == is_now:
-            continue
-        if isinstance(was, dict) and isinstance(is_now, dict):  # only what differs
-            keys = [key for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
-            was, is_now = ({key: each.get(key) for key in keys} for each in (was, is_now))
-        raise ValueError(
-            f"{folder} is a run with the {name} {was}, and this is {is_now}. Resume it as it was, or choose another "
-            "folder."
-        )
+    before, now = read_record(folder), json.loads(json.dumps(record))
+    for name in ("model", "model_is", "estimator", "estimator_is", "data", "training"):
+        was, is_now = compared(name, before.get(name), now.get(name))
+        if was != is_now:
+            raise ValueError(
+                f"{folder} is a run with the {name.removesuffix('_is')} {was}, and this is {is_now}. Resume it as it "
+                "was, or choose another folder."
+            )
+    warn_of_rounding(folder, before.get("training"), now["training"])
 
 
 def read_record(folder: Path) -> dict[str, Any]:
