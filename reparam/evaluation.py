@@ -228,6 +228,12 @@ def mean_loss(
 
     Whether the number is a bound of anything is for the estimator's `Estimate.name` to say. With a "surrogate" it is
     not; it serves to compare with the literature. It draws from the surrounding random numbers.
+
+    Returns:
+        The mean over the examples, in nats; smaller is better.
+
+    Raises:
+        ValueError: data outside the support of the likelihood, or no batch.
     """
     batches = batches_for(model, data, batch_size)
     with evaluating(model):

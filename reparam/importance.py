@@ -1,4 +1,4 @@
-"""What K importance weights say of log p(x): its estimate, the errors, and whether their tail lets one trust them."""
+"""What K importance weights say of log p(x): an estimate, its error, and whether their tail is too heavy for it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def jackknife(log_weight: Float[Tensor, "K B"]) -> tuple[Tensor, Tensor, Tensor]
     bound_error = (log_left - log_left.mean(0)).square().sum(0)
     debiased = _debiased(n, total.log(), log_left.mean(0)).clamp_max(0.0)
     error = _error_of_debiased(weights, left, log_left) if n > 2 else unknown
-    values = (largest + debiased, error, bound_error)
-    return values[0].where(~nothing, largest), *(each.where(~nothing, unknown) for each in values[1:])
+    value = (largest + debiased).where(~nothing, largest)
+    return value, error.where(~nothing, unknown), bound_error.where(~nothing, unknown)
 
 
 def _debiased(n: int, log_total: Tensor, mean_log_left: Tensor) -> Tensor:
@@ -131,14 +131,13 @@ def reliable_below(num_samples: int) -> float:
     """The k up to which an average of so many weights can be relied on: `min(1 - 1 / log10(K), 0.7)`.
 
     Reference:
-        Vehtari, Simpson, Gelman, Yao, Gabry, Pareto Smoothed Importance Sampling, JMLR 25, 2024, arXiv 1507.02646,
-        section 3.2.
+        Vehtari, Simpson, Gelman, Yao, Gabry, Pareto Smoothed Importance Sampling, JMLR 25, 2024, arXiv 1507.02646.
     """
     return min(1 - 1 / math.log10(num_samples), 0.7)
 
 
 def _untied(log_values: Tensor) -> Tensor:
-    """exp of falling values; those of one value are spread evenly between it and the next."""
+    """exp of falling log-values; several of one value are spread evenly from it down to the next one."""
     n = len(log_values)
     index = torch.arange(n, device=log_values.device).unsqueeze(1).expand_as(log_values)
     begins = torch.ones_like(log_values, dtype=torch.bool)

@@ -34,7 +34,7 @@ class Measurement:
         return all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in pairs)
 
     def __hash__(self) -> int:
-        return hash(repr(self))
+        return hash(None if math.isnan(self.value) else self.value)
 
     def __str__(self) -> str:
         return f"{self.value:.4f} +/- {self.standard_error:.4f}"

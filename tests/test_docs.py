@@ -26,6 +26,7 @@ def test_the_tables_of_a_page_are_generated_from_the_results(path):
         "docs/data.md",
         "docs/runs.md",
         "docs/estimators.md",
+        "docs/evaluation.md",
         "docs/latents.md",
         "docs/scaling.md",
         "docs/tutorial.md",

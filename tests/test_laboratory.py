@@ -10,12 +10,14 @@ import re
 import pytest
 import torch
 from helpers import LinearGaussian, small_vae
+from scipy import stats
 from torch import nn
 
 import reparam as rp
 from reparam.catalogue import ENTRIES
 from reparam.estimators.estimate import Scheduled
 from reparam.laboratory.comparison import compare
+from reparam.laboratory.exact import expected_log_mean, importance_weighted
 from reparam.laboratory.lab import parameters_of
 from reparam.laboratory.meter import flat
 from reparam.laboratory.reference import References
@@ -224,6 +226,34 @@ def test_each_bound_has_its_own_reference(float64):
     low, high = (references.of(rp.TVO(2, (0.0, b)), "tvo_2_2").gradient for b in (0.1, 0.9))
     assert not torch.allclose(low, high)
     torch.testing.assert_close(references.of(rp.TVO(2, (0.0,)), "tvo_1_2").gradient, exact(rp.elbo, 1))
+
+
+@pytest.mark.parametrize("latent", [rp.Bernoulli(2), rp.Categorical(2, 2)], ids=str)
+@pytest.mark.parametrize("stretch", [1, 400])
+def test_the_importance_weighted_bound_is_summed_over_states_for_any_number_of_samples(latent, stretch, float64):
+    """One integral in place of a sum over tuples, whose number grows as that of the states to the power of K."""
+    model, x = small_vae(latent), torch.rand(5, 6)
+    with torch.no_grad():
+        model.decoder[-1].weight.mul_(stretch)  # weights apart by thousands of nats
+    parts = list(model.parameters())
+    for k in (1, 2, 4):
+        ours, tuples = importance_weighted(k, model, x), rp.Enumerate(k, rp.iwae)(model, x).loss
+        torch.testing.assert_close(ours, tuples)
+        found, expected = (flat(torch.autograd.grad(loss, parts), parts) for loss in (ours, tuples))
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * expected.norm().item())
+    references = References(model, x, parts, 20)
+    assert references.of(rp.VIMCO(30), "iwae_30").blocks.shape[0] == 1
+    assert references.how == {"the exact gradient"}
+
+
+def test_a_mean_of_many_weights_of_two_kinds_is_a_sum_over_how_many_are_of_each(float64):
+    w, q, n = torch.tensor([[1.0], [50.0]]), torch.tensor([[0.9], [0.1]]), 30
+    count = torch.arange(n + 1.0)
+    share = torch.tensor(stats.binom.pmf(count.numpy(), n, 0.1))
+    total = (n - count) * w[0] + count * w[1]
+    value, by_weight, _ = expected_log_mean(w.log(), q.log(), n)
+    torch.testing.assert_close(value, (share * (total / n).log()).sum().unsqueeze(0))
+    torch.testing.assert_close(by_weight[1], (share * count * w[1] / total).sum().unsqueeze(0))
 
 
 def test_it_counts_decodings_and_says_which_to_use():

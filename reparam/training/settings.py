@@ -64,10 +64,11 @@ def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[
     """Named values that differ, of both; inside of what is named, too."""
     found: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for name in {**before, **now}:
-        pair = before.get(name), now.get(name)
-        if pair[0] != pair[1]:
-            both = _different(*pair) if isinstance(pair[0], dict) and isinstance(pair[1], dict) else pair
-            found[0][name], found[1][name] = both
+        was, is_now = before.get(name), now.get(name)
+        if was != is_now:
+            if isinstance(was, dict) and isinstance(is_now, dict):
+                was, is_now = _different(was, is_now)
+            found[0][name], found[1][name] = was, is_now
     return found
 
 
