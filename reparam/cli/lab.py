@@ -18,6 +18,7 @@ def lab(
     steps: int = 469,
     examples: int = 32,
     repeats: int = 100,
+    reference_repeats: int = 2000,
     part: Literal["all", "posterior", "generative"] = "posterior",
     only: tuple[str, ...] = (),
     csv: Path | None = None,
@@ -35,6 +36,7 @@ def lab(
         steps: Of training before measuring, 128 images each, at most one pass; 0 measures at random weights.
         examples: Test images in the batch.
         repeats: Gradients drawn of each estimator, at least 20.
+        reference_repeats: Gradients in the average that stands for an exact gradient where none can be summed.
         part: Whose parameters the gradient is of.
         only: Estimators whose names contain one of these; all that take the latent, if not given.
         csv: File to write every number to.
@@ -48,8 +50,9 @@ def lab(
     from reparam.laboratory.embedded import embedded_model
     from reparam.laboratory.report import check_figure
 
-    if repeats < 20:
-        raise ValueError(f"repeats is {repeats}; it must be at least 20.")
+    for name, value in (("repeats", repeats), ("reference_repeats", reference_repeats)):
+        if value < 20:
+            raise ValueError(f"{name} is {value}; it must be at least 20.")
     if only and not any(_matches(entry.name, only) for entry in ENTRIES):
         names = ", ".join(dict.fromkeys(entry.name for entry in ENTRIES))
         raise ValueError(f"no estimator's name contains {' or '.join(only)}. There are: {names}.")
@@ -74,7 +77,7 @@ def lab(
     if not chosen:
         what = f"a {latent} latent" if run is None else f"the latent of {run}"
         raise ValueError(f"none of those takes {what}. Without --only all that do are measured.")
-    found = rp.lab(model, x, chosen, repeats=repeats, part=part, seed=seed)
+    found = rp.lab(model, x, chosen, repeats=repeats, part=part, reference_repeats=reference_repeats, seed=seed)
     _show(found)
     for path, write in ((csv, found.to_csv), (figure, found.figure)):
         if path is not None:
