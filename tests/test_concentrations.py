@@ -99,6 +99,43 @@ def test_dirichlet_density_entropy_and_kl_keep_their_digits(a, dtype, rel):
     torch.testing.assert_close(kl_divergence(beta, uniform[0]), kl_divergence(pair, uniform[1]))
 
 
+def test_kl_of_dirichlets_has_its_derivatives_broadcasts_and_goes_through_vmap():
+    a = torch.tensor([[0.3, 3.0, 0.5], [12.0, 0.9, 40.0], [2.0, 2.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    b = torch.tensor([0.3, 20.0, 1.5], dtype=torch.float64, requires_grad=True)
+
+    def divergence(a, b):
+        return kl_divergence(Dirichlet(a, validate_args=False), Dirichlet(b, validate_args=False))
+
+    assert torch.autograd.gradcheck(divergence, (a, b))
+    assert torch.autograd.gradgradcheck(divergence, (a, b), eps=1e-4, rtol=1e-3)  # torch's trigamma has nine digits
+    one_by_one = torch.stack([divergence(row, b) for row in a])
+    torch.testing.assert_close(divergence(a, b), one_by_one)
+    torch.testing.assert_close(torch.vmap(divergence, (0, None))(a, b), one_by_one)
+    beta = kl_divergence(Beta(a[:, 0], a[:, 1]), Beta(b[0], b[1]))
+    torch.testing.assert_close(beta, divergence(a[:, :2], b[:2]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_derivatives_of_the_kl_of_betas_keep_their_digits(dtype):
+    sizes = (1e-3, 1.0, 1e6)
+    rows = [(a, b, c * 1.01, d) for a in sizes for b in sizes for c in sizes for d in sizes]
+    params = [torch.tensor(column, dtype=dtype, requires_grad=True) for column in zip(*rows, strict=True)]
+    divergence = kl_divergence(Beta(*params[:2], validate_args=False), Beta(*params[2:], validate_args=False))
+    found = torch.autograd.grad(divergence.sum(), params)
+    # torch's trigamma has nine digits in float64
+    resolution = max(torch.finfo(dtype).eps, 1e-10)
+    for index, row in enumerate(zip(*(exact(p.detach()) for p in params), strict=True)):
+        p, q = row[:2], row[2:]
+        n, m = sum(p), sum(q)
+        for i in range(2):
+            by_p = (p[i] - q[i]) * mpmath.polygamma(1, p[i]) - (n - m) * mpmath.polygamma(1, n)
+            by_q = digamma(q[i]) - digamma(m) - digamma(p[i]) + digamma(n)
+            change = abs(p[i] - q[i]) + q[i]  # what a rounding of a parameter changes, times the parameter
+            for value, expected, size in ((found[i][index], by_p, p[i]), (found[2 + i][index], by_q, q[i])):
+                allowed = 40 * resolution * (size * abs(expected) + divergence[index].item() + 1 + change)
+                assert abs(value.item() - expected) * size < allowed, (row, value, expected)
+
+
 def test_gamma_density_far_below_the_mean_does_not_underflow():
     x = torch.tensor(1e-37)
     for a, rate in ((1e6, 1e-6), (1e3, 1e-3)):

@@ -12,8 +12,9 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
 from reparam._tensors import at_least_float32
+from reparam.distributions.dirichlet_divergence import dirichlet_divergence
 from reparam.distributions.elementwise import Elementwise, above_zero, inside_unit, open_unit_interval
-from reparam.distributions.stirling import excess, remainder, remainder_slope, shape_divergence
+from reparam.distributions.stirling import excess, remainder, remainder_slope
 
 
 def _log_density(x: Tensor, concentration: Tensor) -> Tensor:
@@ -36,13 +37,6 @@ def _entropy(a: Tensor) -> Tensor:
     each = 0.5 * a.log() - 0.5 / a + remainder(a) - (a - 1) * remainder_slope(a)
     whole = (0.5 - size) * n.log() + 0.5 * size / n - remainder(n) + (n - size) * remainder_slope(n)
     return each.sum(-1) + whole + 0.5 * (size - 1) * (1 + math.log(2 * math.pi))
-
-
-def _divergence(a: Tensor, b: Tensor) -> Tensor:
-    """KL in nats over the last axis: that of independent gammas, less that of their sums."""
-    n, m = a.sum(-1, keepdim=True), b.sum(-1, keepdim=True)
-    each = b * excess((a / b) * (m / n)) + shape_divergence(a, b)
-    return each.sum(-1) - shape_divergence(n, m).squeeze(-1)
 
 
 class Dirichlet(Distribution):
@@ -77,8 +71,11 @@ class Dirichlet(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        total = self.concentration.sum(-1, keepdim=True)
-        return self.mean * ((total - self.concentration) / total) / (total + 1)
+        a = self.concentration
+        total = a.sum(-1, keepdim=True)
+        major = a > total / 2  # whose difference to the total has the digits of the others
+        others = torch.where(major, torch.where(major, 0.0, a).sum(-1, keepdim=True), total - a)
+        return self.mean * (others / total) / (total + 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Dirichlet:
         shape = (*batch_shape, *self.event_shape)
@@ -164,9 +161,9 @@ class Beta(Elementwise):
 
 @register_kl(Dirichlet, Dirichlet)
 def _kl_dirichlets(p: Dirichlet, q: Dirichlet) -> Tensor:
-    return _divergence(at_least_float32(p.concentration), at_least_float32(q.concentration))
+    return dirichlet_divergence(at_least_float32(p.concentration), at_least_float32(q.concentration))
 
 
 @register_kl(Beta, Beta)
 def _kl_betas(p: Beta, q: Beta) -> Tensor:
-    return _divergence(p._pair(), q._pair())
+    return dirichlet_divergence(p._pair(), q._pair())

@@ -106,7 +106,7 @@ def _logistic_kl(d: Tensor) -> Tensor:
     decay = (-safe).exp()
     far_value = safe + 2 * safe * decay / (-torch.expm1(-safe)) - 2
     d2 = torch.where(near, d, 0.0).square()
-    near_value = d2 / 6 * (1 - d2 / 60 * (1 - d2 / 42 * (1 - d2 / 40)))
+    near_value = d2 / 6 * (1 - d2 / 60 * (1 - d2 / 42 * (1 - d2 / 40 * (1 - d2 / 39.6))))
     return torch.where(near, near_value, far_value)
 
 

@@ -53,7 +53,10 @@ class OneHotCategorical(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        return self.mean * (1 - self.mean)
+        mean = self.mean
+        major = mean > 0.5  # whose difference to 1 has the digits of the others
+        others = torch.where(major, torch.where(major, 0.0, mean).sum(-1, keepdim=True), 1 - mean)
+        return mean * others
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> OneHotCategorical:
         logits = self.logits.expand((*batch_shape, *self.event_shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,8 @@ from torch.distributions import Gamma, constraints
 
 from reparam._tensors import at_least_float32, within_range
 from reparam.distributions.elementwise import Elementwise
-from reparam.distributions.stirling import log_beta
+from reparam.distributions.gamma_differences import digamma_difference
+from reparam.distributions.stirling import log_beta, log_gamma_ratio
 
 
 class StudentT(Elementwise):
@@ -71,14 +73,15 @@ class StudentT(Elementwise):
         if self._validate_args:
             self._validate_sample(value)
         df, loc, scale = self._params()
-        s = (at_least_float32(value) - loc) / (scale * df.sqrt())
-        far = s.abs() > 1  # the square of s may overflow, that of 1 / s not
-        outer, inner = torch.where(far, s, 1.0), torch.where(far, 0.0, s)
-        power = torch.where(far, 2 * outer.abs().log() + outer.square().reciprocal().log1p(), inner.square().log1p())
+        distance, width = (at_least_float32(value) - loc).abs(), scale * df.sqrt()
+        far = distance > width  # the square of distance / width may overflow, that of its inverse not
+        outer, inner = torch.where(far, distance, width), torch.where(far, 0.0, distance) / width
+        log_square = 2 * (outer.log() - scale.log()) - df.log() + (width / outer).square().log1p()
+        power = torch.where(far, log_square, inner.square().log1p())
         return -0.5 * (df + 1) * power - scale.log() - 0.5 * df.log() - log_beta(torch.full_like(df, 0.5), df / 2)
 
     def entropy(self) -> Tensor:
         df, _, scale = self._params()
-        half, next_half = df / 2, (df + 1) / 2
-        between = next_half.digamma() - half.digamma()
-        return next_half * between + 0.5 * df.log() + log_beta(torch.full_like(df, 0.5), half) + scale.log()
+        half = df / 2
+        spread = (half + 0.5) * digamma_difference(half, 0.5) + 0.5 * df.log() - log_gamma_ratio(half, 0.5)
+        return spread + 0.5 * math.log(math.pi) + scale.log()
