@@ -5,6 +5,7 @@ import test_continuous
 import test_counts
 import test_directional
 import test_flows
+import test_low_rank
 import test_pixels
 import test_prior_distributions
 import torch
@@ -42,6 +43,7 @@ def check_members() -> None:
         test_counts,
         test_directional,
         test_flows,
+        test_low_rank,
         test_pixels,
         test_prior_distributions,
     ):

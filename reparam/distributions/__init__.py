@@ -19,6 +19,7 @@ from reparam.distributions.log_relaxed_categorical import LogRelaxedCategorical 
 from reparam.distributions.logistic import Logistic as Logistic
 from reparam.distributions.logistic_normal import LogisticNormal as LogisticNormal
 from reparam.distributions.logit_relaxed_bernoulli import LogitRelaxedBernoulli as LogitRelaxedBernoulli
+from reparam.distributions.low_rank_normal import LowRankNormal as LowRankNormal
 from reparam.distributions.mixture import Mixture as Mixture
 from reparam.distributions.negative_binomial import NegativeBinomial as NegativeBinomial
 from reparam.distributions.one_hot_categorical import OneHotCategorical as OneHotCategorical
