@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 T = TypeVar("T")
@@ -57,12 +58,61 @@ def that_count(log_values: Tensor) -> Tensor:
     return log_values.clamp_min(log_values.detach().amax(0) + least)
 
 
+HALF = (torch.float16, torch.bfloat16)
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Half-precision tensors as float32, anything else as it is.
 
     The tails of the relaxed distributions need more than the 10 bits of float16 or the 7 of bfloat16.
     """
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return x.float() if x.dtype in HALF else x
+
+
+class _Widened(torch.autograd.Function):
+    """Half-precision numbers as float32, whose gradient comes back inside the range of the half precision."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.float()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        ctx.dtype = inputs[0].dtype
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return within_range(gradient, ctx.dtype)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Half-precision numbers as float32. A gradient that float16 cannot hold becomes its largest number, not inf."""
+    function: Any = _Widened  # has no types
+    wide: Tensor = function.apply(x)
+    return wide
+
+
+def widened_module(module: nn.Module) -> nn.Module:
+    """A module that computes in float32 with the 16-bit weights of `module`, which get its gradients.
+
+    Its tensors are those of this moment: make one for each use.
+    """
+    twin = copy.copy(module)
+    for kind in ("_parameters", "_buffers"):
+        tensors: dict[str, Tensor | None] = module.__dict__[kind]
+        wide = {name: widened(x) if x is not None and x.dtype in HALF else x for name, x in tensors.items()}
+        twin.__dict__[kind] = wide
+    children = module._modules.items()
+    twin.__dict__["_modules"] = {name: None if child is None else widened_module(child) for name, child in children}
+    return twin
+
+
+def least_positive(dtype: torch.dtype) -> float:
+    """The least number above 0 that draws take: the smallest normal one, or in float16 the smallest of all, 6e-8."""
+    info = torch.finfo(dtype)
+    return info.tiny * info.eps if dtype == torch.float16 else info.tiny
 
 
 def within_range(y: Tensor, dtype: torch.dtype) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from reparam._tensors import flat, folded
+from reparam._tensors import HALF, flat, folded, widened_module
+from reparam.distributions import Rounded
 from reparam.families import Family
 
 
@@ -100,8 +101,7 @@ class VAE(nn.Module):
     def prior(self) -> Distribution:
         """p(z): what the prior's module makes of its parameters as they are now, or the family's standard member."""
         if self.prior_module is not None:
-            made: Distribution = self.prior_module()
-            return made
+            return made_prior(self.prior_module, self._standard.dtype)
         # a graph is made once, so there is nothing to save; and a family with parameters makes another prior each time
         if torch.compiler.is_compiling() or isinstance(self.latent, nn.Module):
             return self.latent.standard(torch.zeros_like(self._standard))
@@ -122,6 +122,14 @@ class VAE(nn.Module):
 
     def extra_repr(self) -> str:
         return f"latent={self.latent}, observation={self.observation}"
+
+
+def made_prior(prior: nn.Module, dtype: torch.dtype) -> Distribution:
+    """p(z) of a prior's module. With weights in 16 bits it is made in float32, and its draws are rounded."""
+    if dtype not in HALF or getattr(prior, "takes_half", False):  # a prior of this library, whose family does the same
+        made: Distribution = prior()
+        return made
+    return Rounded(widened_module(prior)(), dtype)
 
 
 def check_width(name: str, network: nn.Module, width: int, source: str) -> None:

@@ -107,6 +107,15 @@ def main() -> None:
         loss = compiled(lambda x, m=model, e=estimator: e(m, x).loss)(x)
         loss.backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
+    for latent in (rp.Gaussian(3), rp.Gamma(3), rp.Gaussian(3, covariance=2)):  # draws rounded to 16 bits are traced
+        model = rp.VAE(latent, rp.Gaussian(6), rp.mlp(6, [4], latent.num_params), rp.mlp(3, [4], 12)).bfloat16()
+        model.prior()
+        torch.compiler.reset()
+        loss = torch.compile(
+            lambda x, m=model: rp.Pathwise(kl="sampled")(m, x).loss, fullgraph=True, backend="aot_eager"
+        )
+        loss(torch.rand(5, 6).bfloat16()).backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
     print("compiled")
 
 

@@ -25,6 +25,7 @@ from reparam.distributions.negative_binomial import NegativeBinomial as Negative
 from reparam.distributions.one_hot_categorical import OneHotCategorical as OneHotCategorical
 from reparam.distributions.poisson import Poisson as Poisson
 from reparam.distributions.power_spherical import PowerSpherical as PowerSpherical
+from reparam.distributions.rounded import Rounded as Rounded
 from reparam.distributions.student_t import StudentT as StudentT
 from reparam.distributions.support import LevelSet as LevelSet
 from reparam.distributions.von_mises import VonMises as VonMises

@@ -9,11 +9,15 @@ from torch.distributions import OneHotCategorical as TorchOneHotCategorical
 from reparam._tensors import independent, unwrap
 from reparam.distributions.bernoulli import Bernoulli
 from reparam.distributions.one_hot_categorical import OneHotCategorical
+from reparam.distributions.rounded import Rounded
 
 
 def ours(distribution: Distribution) -> Distribution:
-    """torch's Bernoulli and one-hot Categorical as this library's, whose KL broadcasts and stays finite."""
+    """What has a KL: torch's Bernoulli and one-hot Categorical as this library's, whose KL broadcasts and stays finite;
+    a distribution with draws in 16 bits without their rounding."""
     base, num_axes = unwrap(distribution)
+    if isinstance(distribution, Rounded):
+        distribution = independent(base, num_axes)
     if isinstance(base, TorchBernoulli):
         return independent(Bernoulli(base.logits, validate_args=False), num_axes)
     if isinstance(base, TorchOneHotCategorical):

@@ -14,6 +14,7 @@ from torch.distributions.kl import register_kl
 from reparam._tensors import at_least_float32
 from reparam.distributions.elementwise import Elementwise, above_zero, inside_unit, open_unit_interval
 from reparam.distributions.stirling import excess, remainder, remainder_slope, shape_divergence
+from reparam.distributions.support import simplex
 
 
 def _log_density(x: Tensor, concentration: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class Dirichlet(Distribution):
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "concentration": constraints.independent(constraints.positive, 1)
     }
-    support = constraints.simplex
+    support = simplex
     has_rsample = True
 
     def __init__(self, concentration: Tensor, *, validate_args: bool | None = None) -> None:

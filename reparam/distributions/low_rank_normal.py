@@ -133,12 +133,14 @@ def _orthogonal(factor: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 def _constant_triangle(columns: Tensor) -> Tensor:
     """R of a QR decomposition, which no condition of the columns can make fail."""
-    return torch.linalg.qr(columns.detach(), mode="r").R
+    triangle: Tensor = torch.linalg.qr(columns.detach(), mode="r").R
+    return triangle
 
 
 def _triangle(columns: Tensor) -> Tensor:
     """R of columns that are nearly orthonormal; NaN in the columns gives NaN, and no error."""
-    return torch.linalg.cholesky_ex(columns.mT @ columns).L.mT
+    triangle: Tensor = torch.linalg.cholesky_ex(columns.mT @ columns).L.mT
+    return triangle
 
 
 def _along(columns: Tensor, x: Tensor) -> Tensor:

@@ -85,10 +85,6 @@ class Gaussian(Family):
         return Independent(Normal(loc, scale, validate_args=False), len(self.event_shape), validate_args=False)
 
     def _correlated(self, params: Tensor) -> Distribution:
-        if params.dtype in (torch.float16, torch.bfloat16):
-            raise TypeError(
-                f"{self} received {params.dtype}; a covariance needs float32. Give its model model.float()."
-            )
         size = self.event_shape.numel()
         loc, log_variance, rest = params.split([size, size, self.num_params - 2 * size], -1)
         if self.covariance != "full":

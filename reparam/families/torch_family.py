@@ -13,7 +13,8 @@ from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
 from reparam._checks import Shape
 from reparam._checks import shape as check_shape
-from reparam._tensors import independent
+from reparam._tensors import HALF, independent
+from reparam.distributions import ours
 from reparam.families.family import Family
 
 _RELAXED_COINS = "a relaxation is a gradient estimator here. Use rp.Bernoulli and train with rp.Relaxed."
@@ -84,6 +85,8 @@ class TorchFamily(Family):
         self.shape = shape
         self.fixed = fixed
         self.event_shape = check_shape("shape", shape)
+        # estimators that work on logits make draws in the dtype of those, so 16 bits stay 16 bits
+        self.takes_half = distribution in (distributions.Bernoulli, distributions.OneHotCategorical)
         if not (isinstance(distribution, type) and issubclass(distribution, Distribution)):
             raise TypeError(f"distribution is {distribution!r}; give a class, such as torch.distributions.Gamma.")
         if distribution in _REFUSED:
@@ -123,7 +126,8 @@ class TorchFamily(Family):
                 values[name] = least + (1 - least) * values[name]
         fixed = {name: v.to(params) if isinstance(v, Tensor) else v for name, v in self.fixed.items()}
         made: Any = self.distribution
-        return independent(made(**values, **fixed, validate_args=validate_args), self._batch_axes)
+        member = independent(made(**values, **fixed, validate_args=validate_args), self._batch_axes)
+        return ours(member) if params.dtype in HALF else member
 
     def _refusal(self, reason: str) -> TypeError:
         return TypeError(f"{self} cannot be a family: {reason}")

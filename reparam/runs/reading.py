@@ -75,7 +75,9 @@ def load(
 
 
 def _precision(state: dict[str, torch.Tensor]) -> torch.dtype:
-    return next((value.dtype for value in state.values() if value.is_floating_point()), torch.get_default_dtype())
+    """The dtype of the largest tensor: a buffer may be kept in more digits than the weights."""
+    floating = [value for value in state.values() if value.is_floating_point()]
+    return max(floating, key=torch.Tensor.numel).dtype if floating else torch.get_default_dtype()
 
 
 def saved(folder: Path, which: Which) -> tuple[str, dict[str, Any]]:
