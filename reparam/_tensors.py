@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -36,8 +37,9 @@ class memo(Generic[T]):
 
 
 def log_mean_exp(log_values: Float[Tensor, "K *rest"]) -> Float[Tensor, "*rest"]:
-    """log of the mean of `exp(log_values)` over the first axis, without overflow."""
-    return that_count(log_values).logsumexp(0) - math.log(log_values.shape[0])
+    """log of the mean of `exp(log_values)` over the first axis, without overflow; `-inf` where all of them are."""
+    mean = that_count(log_values).logsumexp(0) - math.log(log_values.shape[0])
+    return mean.masked_fill(log_values.detach().amax(0) == -torch.inf, -torch.inf)
 
 
 def shares(log_weight: Float[Tensor, "K *rest"]) -> Float[Tensor, "K *rest"]:
@@ -51,10 +53,25 @@ def that_count(log_values: Tensor) -> Tensor:
 
     Below the square of the unit roundoff (1e-14 in float32) the terms get no gradient. Where 50 samples compete most
     weights are e^-40 of the largest and less, and their gradients reach the matrix products of the backward pass as
-    denormal numbers, on which a CPU is five times as slow.
+    denormal numbers, on which a CPU is five times as slow. Where all values are `-inf`, all become the lowest finite
+    number, so that their differences are zero and not NaN.
     """
-    least = 2 * math.log(torch.finfo(log_values.dtype).eps)
-    return log_values.clamp_min(log_values.detach().amax(0) + least)
+    info = torch.finfo(log_values.dtype)
+    least = log_values.detach().amax(0) + 2 * math.log(info.eps)
+    return log_values.clamp_min(least.clamp_min(info.min))
+
+
+def possible(log_values: Tensor) -> Tensor:
+    """`log_values` with zero, a constant, for each `-inf`: the terms of a sum that have a gradient."""
+    return log_values.masked_fill(log_values.detach() == -torch.inf, 0.0)
+
+
+def normalized(logits: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
+    """`log_softmax` on the last axis in its limits: a logit of `inf` leaves `-inf` to the finite ones beside it.
+
+    Differences above 1e28 nats count as infinite. Infinite logits get no gradient.
+    """
+    return F.threshold(F.hardtanh(logits, -torch.inf, 1e30).log_softmax(-1), -1e28, -torch.inf)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

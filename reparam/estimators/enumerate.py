@@ -13,6 +13,7 @@ from reparam.distributions.enumeration import MAX_STATES, joint_support
 from reparam.draws import Draw, score
 from reparam.estimators.estimate import Estimate, Objective, Scheduled, bound_name, check_bound, penalty
 from reparam.model import LatentVariableModel
+from reparam.surrogates import finite_signal, with_gradient_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,5 +77,7 @@ class Enumerate(Scheduled):
 
 
 def _sum(possible: Tensor, log_q: Tensor, values: Tensor) -> Tensor:
-    weighted = log_q.exp() * torch.where(possible, values, 0.0)
-    return torch.where(possible, weighted, 0.0).sum(0)
+    """The expectation under q. Where it is `-inf`, its gradient is that of a finite penalty for what is impossible."""
+    values = torch.where(possible, values, 0.0)
+    finite = torch.where(possible, log_q.exp() * finite_signal(values), 0.0).sum(0)
+    return with_gradient_of(finite.masked_fill((values == -torch.inf).any(0), -torch.inf), finite)
