@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from reparam._checks import whole
-from reparam.distributions import ours
+from reparam.distributions import closed_kl
 from reparam.hierarchy.chain import Chain, same_layout
 
 
@@ -93,7 +93,7 @@ def _of_chains(q: Chain, p: Chain, num_samples: int) -> Divergence:
 
 def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
     try:
-        return kl_divergence(ours(q), ours(p))
+        return closed_kl(q, p)
     except NotImplementedError:
         return None
 
