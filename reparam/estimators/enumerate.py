@@ -49,7 +49,7 @@ class Enumerate(Scheduled):
         samples = score(model, x, z, model.posterior(x))
         name = bound_name(self.bound, samples, self.num_samples)
         log_q = samples.log_posterior
-        possible = log_q > -torch.inf  # a state that q excludes adds nothing: 0 log 0 = 0
+        possible = log_q != -torch.inf  # a state that q excludes adds nothing: 0 log 0 = 0; NaN stays NaN
         if isinstance(self.bound, PenalisedBound):
             expected = _sum(possible, log_q, samples.log_likelihood)
             return Estimate.of(expected - penalty(self.bound, samples), name)
@@ -68,7 +68,7 @@ class Enumerate(Scheduled):
         index = torch.arange(num_states, device=samples.x.device)
         tuples = torch.cartesian_prod(*[index] * self.num_samples).reshape(num_tuples, self.num_samples)
         log_q = samples.log_posterior[tuples].sum(1)
-        possible = log_q > -torch.inf
+        possible = log_q != -torch.inf
         log_weight = samples.log_weight.transpose(0, 1)[:, tuples.T].permute(1, 0, 2)  # [K, B, tuples]
         log_weight = torch.where(possible.T, log_weight, 0.0)
         values = bound(log_weight.flatten(1)).reshape(-1, num_tuples).T

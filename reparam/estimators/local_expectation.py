@@ -55,7 +55,7 @@ class LocalExpectation(OfElbo):
         shifts = (torch.arange(num_states, device=x.device) - states.unsqueeze(-1)) % num_states
         by_state = by_shift.gather(-1, shifts)
         probs = log_probs.exp()
-        by_state = torch.where(probs > 0, by_state, 0.0)  # of a state that is ruled out nothing is known, nor needed
+        by_state = torch.where(probs != 0, by_state, 0.0)  # of a state that is ruled out nothing is known, nor needed
         value = (probs.detach() * by_state).sum(-1).mean(2).mean(0)
         expected = (probs * by_state.detach()).sum(-1).sum(2).mean(0)
         bound = value + (expected - expected.detach()) + rest
