@@ -14,7 +14,9 @@ from torch.distributions import Independent, Normal
 import reparam as rp
 from reparam.cli.show import measured
 from reparam.not_finite import NotFinite
+from reparam.training.checkpoint import read_checkpoint, write_checkpoint
 from reparam.training.guard import Guard
+from reparam.training.run import checkpoints
 
 MODELS = {
     "Gaussian": lambda: (rp.Gaussian(2), rp.Pathwise()),
@@ -364,6 +366,17 @@ def test_a_resumed_training_goes_back_to_what_it_was_resumed_with(tmp_path):
         rp.fit(again, Failing(), x, epochs=3, batch_size=8, run=run, lr=lambda step: 1e30 if step >= 9 else 1e-3)
     assert torch.equal(weights(again), weights(kept))
     strict(tmp_path / "run")
+
+
+def test_a_checkpoint_that_holds_nan_is_not_gone_on_with(tmp_path):
+    """No training writes one; an older version or another program may have."""
+    folder = tmp_path / "run"
+    rp.fit(vae(rp.Gaussian(2)), rp.Pathwise(), examples(), epochs=1, batch_size=8, run=folder)
+    tree = read_checkpoint(checkpoints(folder)[-1])
+    tree["model"]["encoder.0.weight"][0, 0] = math.nan
+    write_checkpoint(checkpoints(folder)[-1], tree)
+    with pytest.raises(rp.TrainingDiverged, match=r"encoder.0.weight is not finite.*load another checkpoint"):
+        rp.fit(vae(rp.Gaussian(2)), rp.Pathwise(), examples(), epochs=2, batch_size=8, run=rp.Run(folder, resume=True))
 
 
 class Judged(nn.Module):
