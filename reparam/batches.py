@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 
 from reparam._checks import whole
 from reparam._tensors import unwrap
-from reparam.data import Batches, Data, as_batch, as_data, as_tensor
+from reparam.data import Batches, Data, as_batch, as_data, as_tensor, is_table
+from reparam.data.data import stored_batch
+from reparam.data.protocols import bits_as_bytes
 from reparam.distributions import LevelSet
 from reparam.distributions.elementwise import OpenUnitInterval
 from reparam.draws import check_event
@@ -33,8 +35,8 @@ def batches_for(
 
     Args:
         model: whose device and precision the batches get.
-        data: `Data`, a tensor, an array, a torch `Dataset` of examples, or an iterable of batches such as a
-            `DataLoader`.
+        data: `Data`, a table of examples (a tensor, an array of any library, a sparse matrix, a data frame, a list of
+            lists of numbers), a torch `Dataset` of examples, or an iterable of batches such as a `DataLoader`.
         batch_size: examples a batch; an iterable of batches brings its own.
         shuffle: a new order at every pass; any iterable brings its own.
 
@@ -44,7 +46,7 @@ def batches_for(
     """
     check_model(model)
     device, dtype = device_and_dtype(model)
-    if isinstance(data, Data | Tensor | np.ndarray):
+    if isinstance(data, Data) or is_table(data):
         examples = as_data(data, dtype).to(device)
         with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
             fits = Fits(model, examples[:1])
@@ -56,7 +58,7 @@ def batches_for(
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise TypeError(
             f"data is a {type(data).__name__}; it must be Data, a tensor, an array, or an iterable of batches. "
-            "Of mnist(...) pass a part: mnist(...).train."
+            "Of load_data(...) or mnist(...) pass a part: mnist(...).train; of a file its data: load_data(path).train."
         )
     return ForeignBatches(model, data, device, dtype)
 
@@ -224,12 +226,16 @@ class ForeignBatches:
 
     def __iter__(self) -> Iterator[Tensor]:
         fits: Fits | None = None
-        start = 0
+        start, largest_byte = 0, 0
         for item in self.source:
-            x = as_batch(item, self.device, self.dtype)
+            values = stored_batch(item)
+            x = as_batch(values, self.device, self.dtype)
             if not self.checked:
                 fits = fits or Fits(self.model, x[:1])
                 fits.check(x, start)
                 start += len(x)
+                largest_byte = max(largest_byte, int(values.max()) if values.dtype == torch.uint8 else 255)
             yield x
+        if not self.checked and largest_byte == 1:
+            raise bits_as_bytes()
         self.checked = True

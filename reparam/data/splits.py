@@ -131,10 +131,8 @@ def _data(
             'which is used as it is. Convert it, or for bits choose the protocol "static".'
         )
     values = _shaped(array, event_shape, where)
-    data = Data(values, protocol, None if labels is None else as_tensor(labels), mapped=is_mapped(array))
-    if protocol in ("grey", "dynamic", "threshold"):
-        _check_means(data, where)
-    return data
+    tensor = None if labels is None else as_tensor(labels)
+    return Data(values, protocol, tensor, mapped=is_mapped(array), source=where)
 
 
 def _shaped(array: NDArray[Any], event_shape: EventShape, where: str) -> Tensor:
@@ -153,17 +151,3 @@ def _shaped(array: NDArray[Any], event_shape: EventShape, where: str) -> Tensor:
             "numpy.save(path, numpy.ascontiguousarray(array))."
         )
     return as_tensor(array).reshape(len(array), *shape)
-
-
-def _check_means(data: Data, where: str) -> None:
-    if data.is_bits_as_bytes():
-        raise ValueError(
-            f"{where} holds 0 and 1 as uint8, which stand for 0 and 1/255. For bits choose the protocol "
-            '"static"; for grey values store 0 to 255.'
-        )
-    if not data.are_means():
-        least, largest = data.extremes().tolist()
-        raise ValueError(
-            f"{where} holds values from {least:g} to {largest:g}; under the protocol {data.protocol!r} they must lie "
-            'in [0, 1]. Rescale them, or choose "as given".'
-        )
