@@ -47,6 +47,7 @@ def info(
     resize: Size = None,
     colour: Colour = "grey",
     array: str | None = None,
+    labels: str | None = None,
     json: bool = False,
 ) -> None:
     """Says what is in data, and under which protocols they can be trained on.
@@ -55,12 +56,13 @@ def info(
         source: Name of data, or path of a file or folder.
         resize: Height and width in pixels of the images of a folder.
         colour: Of the images of a folder.
-        array: Name of the one array of an .npz to take.
+        array: Name of the array to take from an .npz, .safetensors or .h5ad file that holds several.
+        labels: Name of the array or column that holds the labels, or path of a file of labels.
         json: Print one JSON object.
     """
     from reparam.data import info as info_of
 
-    _show(info_of(source, resize=resize, colour=colour, array=array), json)
+    _show(info_of(source, resize=resize, colour=colour, array=array, labels=labels), json)
 
 
 def fetch(name: tyro.conf.Positional[str], json: bool = False) -> None:
@@ -87,6 +89,7 @@ def import_(
     resize: Size = None,
     colour: Colour = "grey",
     array: str | None = None,
+    labels: str | None = None,
     json: bool = False,
 ) -> None:
     """Copies data into the cache under a name, decoded once and for all.
@@ -96,12 +99,13 @@ def import_(
         name: Small letters, digits, and - or _ between them.
         resize: Height and width in pixels of the images of a folder.
         colour: Of the images of a folder.
-        array: Name of the one array of an .npz to take.
+        array: Name of the array to take from an .npz, .safetensors or .h5ad file that holds several.
+        labels: Name of the array or column that holds the labels, or path of a file of labels.
         json: Print one JSON object.
     """
     from reparam.data import import_ as copy
 
-    _show(copy(source, name, resize=resize, colour=colour, array=array), json)
+    _show(copy(source, name, resize=resize, colour=colour, array=array, labels=labels), json)
 
 
 def _show(found: Info, json: bool) -> None:
@@ -110,15 +114,26 @@ def _show(found: Info, json: bool) -> None:
         return
     rows = [
         ("train", f"{found.train:,} examples"),
+        ("validation", f"{found.validation:,} examples" if found.validation else "none of its own"),
         ("test", f"{found.test:,} examples" if found.test else "none of its own: the last tenth serves"),
         ("shape", _shape(found.shape)),
-        ("values", f"{found.dtype}, {found.least:g} to {found.largest:g}"),
+        ("values", f"{found.dtype}, {found.least:g} to {found.largest:g}{', sparse' if found.sparse else ''}"),
+        ("labels", _labels(found.labels)),
+        ("names", "none" if found.first_name is None else f"such as {found.first_name}"),
         ("in memory", "no, mapped: it is large" if found.mapped else "yes"),
         ("protocols", ", ".join(found.protocols)),
         ("advice", found.advice),
         ("checksum", found.checksum),
+        *(("note", note) for note in found.notes),
     ]
     print_table(("", found.source), rows)
+
+
+def _labels(found: dict[str, int] | None) -> str:
+    if found is None:
+        return "none"
+    shown = [f"{name or 'without a label'} {count:,}" for name, count in found.items()]
+    return f"{len(found)} classes: {', '.join(shown[:10])}{', ...' if len(shown) > 10 else ''}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

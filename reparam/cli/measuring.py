@@ -86,7 +86,10 @@ def data_of(run: Path, other: str | None = None) -> Splits:
     if "experiment" in record:
         experiment = runs.experiment_of(run)
         if other is not None:
-            return runs.data_of(experiment.replace(data=other))
+            options: dict[str, Any] = {"data": other}
+            if Path(other).suffix != Path(experiment.dataset.data).suffix:  # these name things in another kind of file
+                options |= {"array": None, "labels": None}
+            return runs.data_of(experiment.replace(**options))
         data = runs.data_of(experiment)
         runs.check_data(run, data)
         return data

@@ -17,6 +17,7 @@ from reparam._nearest import nearest
 from reparam.experiment.rules import check_values, shown, type_of
 
 _POSITIVE, _FROM_0, _FROM_1 = {"above": 0}, {"least": 0}, {"least": 1}
+_NEW = {"new": True}  # an option that experiments of earlier versions lack; there it has its default
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,25 @@ class DataOptions(_Options):
 
     Attributes:
         data: Name of a data set, or path of a file or folder.
-        protocol: How values become x: means of bits, fresh bits at each visit, bits, 1 above the middle, as they are.
-        validation: Number of training examples, the last ones, that are kept apart and validated on; 0 for none.
+        protocol: How values become x. grey: pixel values as Bernoulli means; dynamic: binarized anew at each visit;
+            static: already binary; threshold: 1 above 0.5; as given: unchanged.
+        validation: Number of training examples, the last ones, that are kept apart and validated on; None for the
+            validation part of the data, if they have one; 0 for none.
         shape: Of one example, such as 1 28 28; None for what the network takes: square grey images as rows for an mlp.
         resize: Height and width in pixels to which the images of a folder are brought; None leaves them.
         colour: Of the images in a folder: one channel or three.
+        array: Name of the array to take from an .npz, .safetensors or .h5ad file that holds several.
+        labels: Name of the array or column that holds the labels, or path of a file of labels; no model sees them.
     """
 
     data: str = "mnist"
     protocol: Literal["grey", "dynamic", "static", "threshold", "as given"] = "grey"
-    validation: int = field(default=0, metadata=_FROM_0)
+    validation: int | None = field(default=None, metadata=_FROM_0)
     shape: tuple[int, ...] | None = field(default=None, metadata=_FROM_1)
     resize: tuple[int, int] | None = field(default=None, metadata=_FROM_1)
     colour: Literal["grey", "rgb"] = "grey"
+    array: str | None = field(default=None, metadata=_NEW)
+    labels: str | None = field(default=None, metadata=_NEW)
 
 
 @dataclass(frozen=True)
@@ -256,6 +263,9 @@ def _made(kind: Any, values: object, where: str) -> Any:
     for name, each in fields.items():
         inner: Any = type_of(kind, name)
         nested = dataclasses.is_dataclass(inner)
+        if name not in values and "new" in each.metadata:
+            found[name] = each.default
+            continue
         if name not in values:
             default = "{...}" if nested else json.dumps(each.default)
             raise ValueError(f'{where} lacks the option {name}; add it, such as "{name}": {default}.')

@@ -142,6 +142,8 @@ def data_of(experiment: Experiment) -> Splits:
         shape=options.shape or (None if named else "image"),
         resize=options.resize,
         colour=options.colour,
+        array=options.array,
+        labels=options.labels,
     )
     event_shape = data.train.values.shape[1:]
     if (
@@ -153,7 +155,7 @@ def data_of(experiment: Experiment) -> Splits:
     ):
         return data
     rows = {name: dataclasses.replace(part, values=part.values.flatten(1)) for name, part in data.parts().items()}
-    return Splits(rows["train"], rows.get("validation"), rows["test"])
+    return Splits(rows["train"], rows.get("validation"), rows["test"], data.notes)
 
 
 def check_data(run: str | Path, data: Splits) -> None:
