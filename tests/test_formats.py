@@ -358,6 +358,8 @@ def test_a_damaged_safetensors_file(tmp_path):
     torch_only = torch.rand(20, 3).bfloat16()
     save_tensors({"x": torch_only}, tmp_path / "half.safetensors")
     assert torch.equal(load_data(tmp_path / "half.safetensors").train[:18], torch_only[:18].float())
+    assert import_(tmp_path / "half.safetensors", "mine").dtype == "float32"  # NumPy's files have no bfloat16
+    assert torch.equal(load_data("mine").train[:18], torch_only[:18].float())
 
 
 @pytest.mark.parametrize("ending", sorted(NOT_READ))

@@ -20,7 +20,7 @@ from reparam.data.images import decode, read_images
 from reparam.data.labels import encoded
 from reparam.data.listing import Info, info
 from reparam.data.load import read, resolve, size_of
-from reparam.data.rows import is_sparse
+from reparam.data.rows import is_sparse, with_numbers
 from reparam.data.sources import SOURCES
 from reparam.data.stored import Choice, Colour, Part, Stored
 
@@ -98,6 +98,8 @@ def _write_parts(source: str | Path, folder: Path, chosen: Choice) -> tuple[str,
 
 
 def _write_values(folder: Path, name: str, values: Tensor) -> None:
+    if values.dtype.is_floating_point and values.dtype not in (torch.float16, torch.float32, torch.float64):
+        values = with_numbers(values, lambda numbers: numbers.float())  # NumPy has no bfloat16
     if not is_sparse(values):
         np.save(folder / f"{name}.npy", values.numpy(), allow_pickle=False)
         return
