@@ -14,9 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reparam._nearest import nearest
-from reparam.experiment.rules import check_values, shown, type_of
+from reparam._spelling import argument, setting, shown
+from reparam.experiment.rules import check_values, type_of
 
-_POSITIVE, _FROM_0, _FROM_1 = {"above": 0}, {"least": 0}, {"least": 1}
+_CEILING = 2**31 - 1  # torch takes no larger sizes
+_POSITIVE, _NOT_NEGATIVE = {"above": 0}, {"least": 0}
+FROM_0, FROM_1 = {"least": 0, "ceiling": _CEILING}, {"least": 1, "ceiling": _CEILING}
+DRAWS = {"least": 1, "ceiling": 10**6}  # all draws of a batch are in memory at once
+SEED = {"least": 0, "most": 2**63 - 1}
+_PROCESSES = {"least": 1, "ceiling": 2**10}  # each is started
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,10 @@ class ModelOptions(_Options):
     latent: str = "Gaussian(20)"
     observation: str = "Bernoulli"
     network: Literal["mlp", "gated_mlp", "conv"] = "mlp"
-    hidden: tuple[int, ...] = field(default=(400,), metadata=_FROM_1)
+    hidden: tuple[int, ...] = field(default=(400,), metadata=FROM_1)
     activation: Literal["relu", "tanh", "elu", "silu"] = "relu"
     prior: Literal["standard", "learned", "mixture", "vamp"] = "standard"
-    prior_components: int = field(default=100, metadata=_FROM_1)
+    prior_components: int = field(default=100, metadata=FROM_1)
     output_bias: bool = False
 
     @property
@@ -72,9 +78,9 @@ class DataOptions(_Options):
 
     data: str = "mnist"
     protocol: Literal["grey", "dynamic", "static", "threshold", "as given"] = "grey"
-    validation: int = field(default=0, metadata=_FROM_0)
-    shape: tuple[int, ...] | None = field(default=None, metadata=_FROM_1)
-    resize: tuple[int, int] | None = field(default=None, metadata=_FROM_1)
+    validation: int = field(default=0, metadata=FROM_0)
+    shape: tuple[int, ...] | None = field(default=None, metadata=FROM_1)
+    resize: tuple[int, int] | None = field(default=None, metadata=FROM_1)
     colour: Literal["grey", "rgb"] = "grey"
 
 
@@ -96,15 +102,15 @@ class TrainingOptions(_Options):
     """
 
     estimator: str = "Pathwise()"
-    epochs: int = field(default=10, metadata=_FROM_1)
-    batch_size: int = field(default=128, metadata=_FROM_1)
+    epochs: int = field(default=10, metadata=FROM_1)
+    batch_size: int = field(default=128, metadata=FROM_1)
     lr: str = "0.001"
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    weight_decay: float = field(default=0.0, metadata=_FROM_0)
+    weight_decay: float = field(default=0.0, metadata=_NOT_NEGATIVE)
     adam_eps: float = field(default=1e-8, metadata=_POSITIVE)
-    clip: float = field(default=0.0, metadata=_FROM_0)
+    clip: float = field(default=0.0, metadata=_NOT_NEGATIVE)
     control_lr: float = field(default=1e-3, metadata=_POSITIVE)
-    seed: int = field(default=1, metadata={"least": 0, "most": 2**63 - 1})
+    seed: int = field(default=1, metadata=SEED)
 
 
 @dataclass(frozen=True)
@@ -121,19 +127,20 @@ class EvaluationOptions(_Options):
         log_every: Optimiser steps between two lines of metrics.
     """
 
-    evaluate_every: int = field(default=1, metadata=_FROM_0)
-    evaluation_samples: int = field(default=1, metadata=_FROM_1)
+    evaluate_every: int = field(default=1, metadata=FROM_0)
+    evaluation_samples: int = field(default=1, metadata=DRAWS)
     validation_bound: Literal["elbo", "iwae"] = "elbo"
-    patience: int = field(default=0, metadata=_FROM_0)
-    final_samples: int = field(default=16, metadata=_FROM_1)
-    checkpoint_seconds: float = field(default=60.0, metadata=_FROM_0)
-    log_every: int = field(default=100, metadata=_FROM_1)
+    patience: int = field(default=0, metadata=FROM_0)
+    final_samples: int = field(default=16, metadata=DRAWS)
+    checkpoint_seconds: float = field(default=60.0, metadata=_NOT_NEGATIVE)
+    log_every: int = field(default=100, metadata=FROM_1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.patience and not self.evaluate_every:
             raise ValueError(
-                f"patience is {self.patience} and evaluate_every 0; without evaluations nothing can improve."
+                f"{argument('patience')} is {self.patience} and {argument('evaluate_every')} is 0; patience counts "
+                f"evaluations. Give {setting('evaluate_every', 1)}, or leave {argument('patience')} out."
             )
 
 
@@ -151,8 +158,8 @@ class MachineOptions(_Options):
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
-    devices: int = field(default=1, metadata=_FROM_1)
-    num_nodes: int = field(default=1, metadata=_FROM_1)
+    devices: int = field(default=1, metadata=_PROCESSES)
+    num_nodes: int = field(default=1, metadata=_PROCESSES)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     compile: bool = False

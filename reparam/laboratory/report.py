@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reparam._spelling import argument
 from reparam.estimators import Estimator
 
 if TYPE_CHECKING:
@@ -282,7 +283,9 @@ def check_figure(path: str | Path) -> None:
         raise ImportError("the figure needs matplotlib: pip install matplotlib") from error
     kinds = FigureCanvasAgg.get_supported_filetypes()
     if Path(path).suffix.lstrip(".").lower() not in kinds:
-        raise ValueError(f"figure is {str(path)!r}; its name must end in one of {', '.join(sorted(kinds))}.")
+        raise ValueError(
+            f"{argument('figure')} is {str(path)!r}; its name must end in one of {', '.join(sorted(kinds))}."
+        )
 
 
 def _fresh(path: str | Path) -> Path:
