@@ -93,6 +93,8 @@ class tvo:
     partition: tuple[float, ...] = (0.0, 0.1, 0.3)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.partition, tuple | list):
+            raise TypeError(f"partition is {self.partition!r}; it must be a tuple of numbers, such as (0.0, 0.1, 0.3).")
         for beta in self.partition:
             number("a point of the partition", beta)
         ends = (*self.partition, 1.0)
