@@ -25,6 +25,7 @@ from reparam.training.place import Alone, Place, Through
 from reparam.training.record import record_of, shown
 from reparam.training.run import Folder, Run
 from reparam.training.session import Session
+from reparam.training.starting import left_as_it_was
 from reparam.training.step import StepModule
 from reparam.training.stop import Stop, stoppable
 from reparam.training.trainer import Trainer
@@ -118,6 +119,8 @@ def fit(
         folder, stop = None, Stop()
         if run is not None:
             run = run if isinstance(run, Run) else Run(run)
+            if place.rank == 0:
+                stack.enter_context(left_as_it_was(run.path))
             name = getattr(optimizer, "name", type(optimizer).__name__)
             settings = {"batch_size": batch_size, "optimizer": name, "lr": shown(lr), "clip": clip}
             folder = place.first(partial(_folder, run, model, estimator, data, settings))
