@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_LONGEST = 60
+from reparam._shown import shown
+
 # None in Python; on the command line, the option of each argument that has one
 _options: ContextVar[Mapping[str, str] | None] = ContextVar("options", default=None)
 
@@ -53,12 +54,6 @@ def setting(name: str, value: object) -> str:
 def public(name: str) -> str:
     """A public name: `rp.RLOO`, or `RLOO` on the command line, where texts have no prefix."""
     return f"rp.{name}" if _options.get() is None else name
-
-
-def shown(value: object) -> str:
-    """A value in one line of a message."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 @contextmanager

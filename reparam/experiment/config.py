@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reparam._nearest import nearest
-from reparam._spelling import argument, setting, shown
+from reparam._shown import shown
+from reparam._spelling import argument, setting
 from reparam.experiment.rules import check_values, type_of
 
 _CEILING = 2**31 - 1  # torch takes no larger sizes
@@ -38,7 +39,8 @@ class ModelOptions(_Options):
     """What the model is.
 
     Attributes:
-        latent: Family of z, such as Bernoulli(20), Categorical(20, 10), Joint(a=Gaussian(10), b=Bernoulli(5)).
+        latent: Family of z, such as Bernoulli(20), Categorical(20, 10), Joint(a=Gaussian(10), b=Bernoulli(5)); or
+            layers, the one next to x first, such as Hierarchy(Gaussian(50), Gaussian(20)) or Ladder(...).
         observation: Family of x; its shape is that of the data and is left out: Bernoulli, Gaussian(scale=0.1).
         network: Kind of the encoder and the decoder; conv takes images of shape (C, H, W), the others any shape.
         hidden: Widths of the encoder's hidden layers, for conv its channels; the decoder has them in reverse.

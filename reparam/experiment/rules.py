@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -10,14 +11,20 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from reparam._nearest import nearest
-from reparam._spelling import argument, shown
+from reparam._shown import shown
+from reparam._spelling import argument
 
 LIMITS = ("least", "above", "most", "ceiling")  # the ceiling is beyond all use, and mentioned only where it is passed
 
 
 def type_of(options: Any, name: str) -> Any:
-    """The type of one field."""
-    return get_type_hints(options)[name]
+    """The type of one field of a class."""
+    return _types(options)[name]
+
+
+@functools.cache
+def _types(options: Any) -> dict[str, Any]:
+    return get_type_hints(options)
 
 
 def limits_of(metadata: Mapping[str, Any]) -> dict[str, float]:

@@ -13,7 +13,8 @@ import torch
 
 from reparam._checks import Shape, positive
 from reparam._nearest import nearest
-from reparam._spelling import argument, shown
+from reparam._shown import shown
+from reparam._spelling import argument
 from reparam.estimators import Estimator
 from reparam.experiment.config import Experiment
 from reparam.expressions import Make, Unreadable, call, parse_as

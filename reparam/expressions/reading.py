@@ -234,6 +234,7 @@ class _Reader:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"\brp\.(?=\w)", "", text)  # messages are written for Python; a text has no prefix
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
