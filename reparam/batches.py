@@ -14,6 +14,7 @@ from torch.distributions import Distribution, constraints
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, default_collate
 
 from reparam._checks import whole
+from reparam._spelling import public
 from reparam._tensors import unwrap
 from reparam.data import Batches, Data, as_batch, as_data, as_tensor
 from reparam.distributions import LevelSet
@@ -176,8 +177,9 @@ def _remedy(support: Any, low: float, high: float) -> str:
         )
     if isinstance(support, LevelSet) or support is constraints.nonnegative_integer:
         return (
-            "Counts and levels are whole numbers, passed as rp.Data(counts.float()): bytes (uint8) are divided by 255. "
-            "For grey values choose an observation family such as Bernoulli, Gaussian or DiscretizedLogistic."
+            f"Counts and levels are whole numbers, passed as {public('Data')}(counts.float()): bytes (uint8) are "
+            "divided by 255. For grey values choose an observation family such as Bernoulli, Gaussian or "
+            "DiscretizedLogistic."
         )
     return "Rescale the data, or choose an observation family with that support, such as Gaussian."
 

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from reparam._checks import whole
 from reparam._files import write_whole
+from reparam._spelling import public
 from reparam._tensors import unwrap
 from reparam.hierarchy import Chain
 from reparam.inspection import evaluating
@@ -56,7 +57,8 @@ def traverse(model: LatentVariableModel, x: Tensor | None = None, *, columns: in
         if isinstance(prior, Chain) and not prior.is_product:
             raise ValueError(
                 "traverse moves one latent variable with all others kept, and in this model layers depend on one "
-                "another. Draw from it with rp.sample, or walk between two examples with rp.interpolate."
+                f"another. Draw from it with {public('sample')}, or walk between two examples with "
+                f"{public('interpolate')}."
             )
         z = prior.sample() if x is None else model.posterior(x[:1]).sample()[0]
         rows = moved(prior, z, columns)
