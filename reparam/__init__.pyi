@@ -98,6 +98,7 @@ from .priors import MixturePrior as MixturePrior
 from .priors import VampPrior as VampPrior
 from .relaxation import relax as relax
 from .runs import load as load
+from .runs import measurements as measurements
 from .runs import train as train
 from .schedules import cosine as cosine
 from .schedules import exponential as exponential

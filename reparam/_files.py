@@ -63,6 +63,31 @@ def read_object(path: Path) -> dict[str, Any]:
     return values
 
 
+def append_line(path: Path, values: Any) -> None:
+    """Appends plain values to a file as a line of JSON: in one write, so that lines of several processes do not mix.
+
+    Raises:
+        OSError: no room, no permission.
+    """
+    line = json.dumps(values, allow_nan=False).encode() + b"\n"
+    with path.open("ab+", buffering=0) as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else b"\n" + line  # the line before broke off
+        file.write(line)
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects in the lines of a file; none if there is no file. A line that broke off is left out."""
+    found: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with suppress(ValueError, RecursionError):
+            values = json.loads(line)
+            found += [values] if isinstance(values, dict) else []
+    return found
+
+
 def _sync_folder(folder: Path) -> None:
     """A rename is on the disk when its folder is; systems without folders as files have no need."""
     if os.name != "posix":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from reparam._checks import choice, usable_device
+from reparam._spelling import argument, inside_text, regarding
 from reparam.data import Splits, checksum, load_data
 from reparam.data.sources import SOURCES
 from reparam.experiment import Experiment
@@ -20,9 +21,6 @@ from reparam.model import VAE, LatentVariableModel
 from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint
 from reparam.training.run import CHECKPOINTS, EXPERIMENT, checkpoints, read_record
 from reparam.training.session import load_state
-
-if TYPE_CHECKING:
-    pass
 
 Which = Literal["auto", "best", "last"]
 M = TypeVar("M", bound=LatentVariableModel)
@@ -55,13 +53,20 @@ def load(
         check_model(model)
         load_state(model, state)
         return model
+    return model_of(folder, record, state, device)
+
+
+def model_of(
+    folder: Path, record: dict[str, Any], state: dict[str, torch.Tensor], device: torch.device | str
+) -> VAE | Hierarchy | Ladder:
+    """The model of a run's record with the weights of a checkpoint, in eval mode; errors as those of `load`."""
     if not isinstance(record.get("model"), str):
         raise ValueError(
             f"the model of {folder} is a {record.get('model_is')}, which cannot be built from text. Build it as it "
             "was, and pass it: rp.load(run, model=your_model)."
         )
     try:
-        with torch.random.fork_rng([]):
+        with torch.random.fork_rng([]), inside_text():
             built = parse(record["model"])
     except ValueError as error:
         raise ValueError(f"{folder / EXPERIMENT}: model: {error}") from error
@@ -123,7 +128,8 @@ def experiment_of(folder: str | Path) -> Experiment:
             f"rp.fit(..., run=rp.Run({str(path)!r}, resume=True))."
         )
     try:
-        return Experiment.from_values(record["experiment"])
+        with inside_text():
+            return Experiment.from_values(record["experiment"])
     except ValueError as error:
         raise ValueError(f"{path / EXPERIMENT}: {error}") from error
 
@@ -135,14 +141,15 @@ def data_of(experiment: Experiment) -> Splits:
     """
     options, takes_images = experiment.dataset, experiment.model.takes_images
     named = options.data in SOURCES and not takes_images
-    data = load_data(
-        options.data,
-        options.protocol,
-        validation=options.validation,
-        shape=options.shape or (None if named else "image"),
-        resize=options.resize,
-        colour=options.colour,
-    )
+    with regarding("data", options.data):
+        data = load_data(
+            options.data,
+            options.protocol,
+            validation=options.validation,
+            shape=options.shape or (None if named else "image"),
+            resize=options.resize,
+            colour=options.colour,
+        )
     event_shape = data.train.values.shape[1:]
     if (
         options.shape
@@ -168,5 +175,5 @@ def check_data(run: str | Path, data: Splits) -> None:
     if before is not None and before != now:
         raise ValueError(
             f"the data have changed since {run} was trained: their checksum was {before} and is {now}. Restore them, "
-            "or measure on other data by their name (--data)."
+            f"or name other data with {argument('data')} to measure on them."
         )

@@ -26,6 +26,7 @@ EXPERIMENT, METRICS, SUMMARY, CHECKPOINTS, PICTURES = (
     "checkpoints",
     "pictures",
 )
+EVALUATIONS = "evaluation.jsonl"  # what is measured after the training
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def _remove(folder: Path) -> None:
     """Removes the files of a run, and nothing else."""
-    for path in (folder / METRICS, folder / SUMMARY):
+    for path in (folder / METRICS, folder / SUMMARY, folder / EVALUATIONS):
         path.unlink(missing_ok=True)
     for pattern in ("*.safetensors", ".*.part", "*.damaged"):
         for path in (folder / CHECKPOINTS).glob(pattern):
