@@ -9,6 +9,10 @@ from contextvars import ContextVar
 
 from reparam._shown import shown
 
+_ABOUT_CONTENT: tuple[type[Exception], ...] = (
+    *(FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError, OSError),
+    *(TypeError, ValueError),
+)
 # None in Python; on the command line, the option of each argument that has one
 _options: ContextVar[Mapping[str, str] | None] = ContextVar("options", default=None)
 
@@ -58,9 +62,9 @@ def public(name: str) -> str:
 
 @contextmanager
 def regarding(name: str, value: object) -> Iterator[None]:
-    """Puts an argument and its value before an error in its content: "latent is 'Gausian(3)': there is no Gausian"."""
+    """Puts an argument and its value before an error about its content: "data is 'x.npy': x.npy does not exist"."""
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
-        kind = type(error) if isinstance(error, OSError) else TypeError if isinstance(error, TypeError) else ValueError
+    except _ABOUT_CONTENT as error:
+        kind = next(each for each in _ABOUT_CONTENT if isinstance(error, each))  # not one with arguments of its own
         raise kind(f"{argument(name)} is {shown(value)}: {error}") from error

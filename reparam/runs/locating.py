@@ -58,11 +58,18 @@ def located(run: Path, experiment: Experiment) -> Experiment:
             f"the data are now with {argument('data')}."
         )
     candidates = [experiment.replace(data=place) for place in found]
-    if len(candidates) > 1:
-        expected = (record.get("data") or {}).get("checksum")
-        same = (each for each in candidates if checksum(data_of(each).train) == expected)
-        return next(same, candidates[0])
-    return candidates[0]
+    if len(candidates) == 1:
+        return candidates[0]
+    expected = (record.get("data") or {}).get("checksum")
+    return next((each for each in candidates if _checksum(each) == expected), candidates[0])
+
+
+def _checksum(experiment: Experiment) -> str | None:
+    """The checksum of the training data that an experiment names; None where other files are in their place."""
+    try:
+        return checksum(data_of(experiment).train)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def data_of_run(run: str | Path, other: str | None = None) -> Splits:
