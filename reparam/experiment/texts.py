@@ -176,9 +176,8 @@ def _latent(make: Callable[..., Any], positional: list[Any], by_name: dict[str, 
     """Of `Hierarchy` and `Ladder` the layers: the experiment's other options say what their networks are."""
     if make is not Hierarchy and make is not Ladder:
         return _one_of(FAMILIES)(make, positional, by_name)
-    latents = by_name.pop("latents", None) or (
-        positional[0] if len(positional) == 1 and isinstance(positional[0], list | tuple) else positional
-    )
+    given = [*positional, *([by_name.pop("latents")] if "latents" in by_name else [])]
+    latents = given[0] if len(given) == 1 and isinstance(given[0], list | tuple) else given
     if by_name or not latents or not all(isinstance(each, Family) for each in latents):
         raise ValueError(
             f"{make.__name__} takes the families of its layers here and nothing else, the one next to x first, such as "
