@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from reparam.cli.options import Limits
 from reparam.cli.show import print_json, print_table
+from reparam.experiment.config import FROM_1
 
 if TYPE_CHECKING:
     from reparam.data import Info
 
 Colour = Literal["grey", "rgb"]
-Size = tuple[int, int] | None
+Size = Annotated[tuple[int, int] | None, Limits(FROM_1)]
 
 
 def list_(json: bool = False) -> None:

@@ -7,29 +7,22 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import tyro
-
-from reparam._nearest import nearest
-from reparam.cli.app import app, groups
-from reparam.experiment.presets import presets
+from reparam.cli.parsing import check_names as check_names
+from reparam.cli.parsing import parsed as parsed
+from reparam.cli.show import print_json
+from reparam.cli.streams import usable_streams
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_DESCRIPTION = (
-    "Deep latent-variable models on torch.distributions. Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted "
-    "after saving. --debug with any command shows where an error came from; --version prints the version."
-)
-_CAUGHT = (
-    *(KeyboardInterrupt, ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError),
-    *(LookupError, AttributeError),  # files of a run that somebody changed into something else
-)
+_EXPECTED = (KeyboardInterrupt, ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError)
 # what is wrong with a name or a place that was given; any other OSError is a failure
 _MISPLACED = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 
+@usable_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point.
 
@@ -51,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError as error:  # who read our output has gone: there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from error
-    except _CAUGHT as error:
+    except (KeyboardInterrupt, Exception) as error:
         if debug:
             traceback.print_exc()
         shared = isinstance(
@@ -59,24 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )  # what all ranks raise together
         if not (shared and _is_another_rank()):
             print(f"reparam: {_told(error)}", file=sys.stderr)
+            if "--json" in given:
+                print_json({"error": _told(error), "exit_code": _code(error)})
         elif isinstance(error, KeyboardInterrupt):  # else the launcher takes it for a crash, and kills the first rank
             raise SystemExit(DONE) from None
         raise SystemExit(_code(error)) from (None if isinstance(error, KeyboardInterrupt) else error)
-
-
-def parsed(given: Sequence[str]) -> Callable[[], None]:
-    """What was typed, as a call.
-
-    Raises:
-        SystemExit: help was asked for and shown, or an option is wrong, which is said.
-    """
-    call: Callable[[], None] = app(brief=not given or given[0].startswith("-")).cli(
-        prog="reparam",
-        description=_DESCRIPTION,
-        args=given,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
-    return call
 
 
 def _is_another_rank() -> bool:
@@ -96,10 +76,12 @@ def _code(error: BaseException) -> int:
 def _told(error: BaseException) -> str:
     """The message and what was noted on the way, in one line."""
     text = str(error)
-    if isinstance(error, LookupError | AttributeError):
+    if not isinstance(error, _EXPECTED):  # files of a run that somebody changed into something else
         text = f"unexpected {type(error).__name__}: {text}. --debug shows where"
     if isinstance(error, OSError) and error.strerror:  # without the number that Python puts in front
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        text = f"there is not enough memory for this. Take smaller sizes, or a smaller batch ({text})"
     notes = getattr(error, "__notes__", [])
     if notes and text and not text.endswith("."):
         text += "."
@@ -117,18 +99,3 @@ def _one_line_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
-
-
-def check_names(given: Sequence[str]) -> None:
-    """Refuses a command or a preset that there is not, with the one that was meant."""
-    known = groups()
-    words = [word for word in given[:2] if not word.startswith("-")]
-    if not words or given[0] != words[0]:
-        return
-    if words[0] not in known:
-        raise ValueError(f"there is no command {words[0]!r}. {nearest(words[0], known)}")
-    inner = known[words[0]]
-    if inner and len(words) > 1 and words[1] not in inner:
-        if words[0] == "train":
-            presets[words[1]]  # says which is the nearest
-        raise ValueError(f"there is no command {' '.join(words)!r}. {nearest(words[1], inner)}")
