@@ -64,7 +64,7 @@ def _known(runs: Sequence[Path]) -> tuple[list[Known], list[dict[str, str]]]:
     for run in runs:
         try:
             found.append(known(existing(run)))
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, ValueError) as error:
             errors.append((run, error))
     if not found and len(errors) > 1:
         raise FileNotFoundError(
