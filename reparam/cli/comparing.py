@@ -11,7 +11,7 @@ import tyro
 
 from reparam._files import read_object, write_whole
 from reparam.cli.folders import EXPERIMENT, existing
-from reparam.cli.show import measured, print_json, print_table, seconds
+from reparam.cli.show import measured, print_json, print_table, say, seconds
 from reparam.experiment import Experiment
 
 _DATA = ("protocol", "test_checksum")
@@ -45,9 +45,9 @@ def compare(runs: tyro.conf.Positional[tuple[Path, ...]], json: bool = False, cs
         words = f"{group[0]['data'] or 'data'}, {protocol}, test data {_short(test)}"
         _print(words if test is not None else "not finished: nothing measured yet", group)
     if sum(test is not None for _, test in groups) > 1:
-        print(f"{len(groups)} tables: numbers of different data or protocols cannot be compared.")
+        say(f"{len(groups)} tables: numbers of different data or protocols cannot be compared.")
     if csv is not None:
-        print(f"wrote {csv}")
+        say(f"wrote {csv}")
 
 
 def _described(run: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from reparam.cli.show import print_json, print_table
+from reparam.cli.show import print_json, print_table, say
 
 if TYPE_CHECKING:
     from reparam.data import Info
@@ -77,8 +77,8 @@ def fetch(name: tyro.conf.Positional[str], json: bool = False) -> None:
         print_json({"name": name, "files": files})
         return
     for path in files:
-        print(path)
-    print(f"{name} is there. Train on it: reparam train gaussian --data {name}")
+        say(path)
+    say(f"{name} is there. Train on it: reparam train gaussian --data {name}")
 
 
 def import_(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import traceback
 import warnings
@@ -14,7 +15,9 @@ from typing import Any
 import tyro
 
 from reparam._nearest import nearest
+from reparam._printable import printable
 from reparam.cli.app import app, groups
+from reparam.cli.show import say
 from reparam.experiment.presets import presets
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -53,12 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(FAILED) from error
     except _CAUGHT as error:
         if debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                say(line, sys.stderr)
         shared = isinstance(
             error, KeyboardInterrupt | ValueError | TypeError | OSError
         )  # what all ranks raise together
         if not (shared and _is_another_rank()):
-            print(f"reparam: {_told(error)}", file=sys.stderr)
+            say(f"reparam: {_told(error)}", sys.stderr)
         elif isinstance(error, KeyboardInterrupt):  # else the launcher takes it for a crash, and kills the first rank
             raise SystemExit(DONE) from None
         raise SystemExit(_code(error)) from (None if isinstance(error, KeyboardInterrupt) else error)
@@ -70,12 +74,19 @@ def parsed(given: Sequence[str]) -> Callable[[], None]:
     Raises:
         SystemExit: help was asked for and shown, or an option is wrong, which is said.
     """
-    call: Callable[[], None] = app(brief=not given or given[0].startswith("-")).cli(
-        prog="reparam",
-        description=_DESCRIPTION,
-        args=given,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    plain = all(printable(each) == each for each in given)  # tyro repeats what it cannot read as it is
+    try:
+        call: Callable[[], None] = app(brief=not given or given[0].startswith("-")).cli(
+            prog="reparam",
+            description=_DESCRIPTION,
+            args=given,
+            console_outputs=plain,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+    except SystemExit:
+        if plain:
+            raise
+        raise ValueError(f"the command {shlex.join(given)} cannot be read. Type reparam --help.") from None
     return call
 
 
@@ -112,7 +123,7 @@ def _one_line_warnings() -> Iterator[None]:
     """Without the file and the line of code, which say nothing to whoever typed the command."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"reparam: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        say(f"reparam: warning: {' '.join(str(message).split())}", sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

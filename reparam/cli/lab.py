@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reparam.cli.folders import existing
+from reparam.cli.show import say
 
 if TYPE_CHECKING:
     from reparam.laboratory import Lab
@@ -78,7 +79,7 @@ def lab(
     _show(found)
     for path, write in ((csv, found.to_csv), (figure, found.figure)):
         if path is not None:
-            print(f"wrote {write(path)}")
+            say(f"wrote {write(path)}")
 
 
 def _show(found: Lab) -> None:

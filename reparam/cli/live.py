@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reparam.cli.folders import command
-from reparam.cli.show import measured, print_json, print_table, seconds
+from reparam.cli.show import measured, print_json, print_table, say, seconds
 
 if TYPE_CHECKING:
     from reparam.training import Epoch
@@ -33,7 +33,7 @@ class Lines:
     def say(self, text: str) -> None:
         """Prints a line."""
         if not self.quiet:
-            print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
+            say(text, sys.stderr if self.json else sys.stdout)
 
     def __call__(self, epoch: Epoch) -> None:
         if self.quiet:
@@ -70,9 +70,9 @@ class Lines:
         rows += [(f"test: {name}", measured(test[name])) for name in bounds]
         rows.append(("test: KL(q(z|x) || p(z))", measured(test["rate"])))
         print_table(("nats per example", str(self.run)), rows)
-        print("Next:")
+        say("Next:")
         for name in ("evaluate", "sample", "reconstruct", "traverse"):
-            print(f"  {command(name, self.run)}")
+            say(f"  {command(name, self.run)}")
 
 
 def _last_validation(run: Path, epoch: int) -> dict[str, Any] | None:

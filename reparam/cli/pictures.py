@@ -9,6 +9,7 @@ import tyro
 
 from reparam.cli.folders import existing
 from reparam.cli.measuring import Checkpoint, Part, data_of, device_of
+from reparam.cli.show import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,4 +199,4 @@ def _draw(path: Path, images: Tensor, columns: int) -> None:
             f"an example of this model has the shape {tuple(images.shape[1:])}, which is no image. In Python "
             "rp.load(run) gives the model, and rp.sample, rp.reconstruct, rp.traverse and rp.interpolate the numbers."
         )
-    print(save_image_grid(path, images, columns=columns))
+    say(save_image_grid(path, images, columns=columns))

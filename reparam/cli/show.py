@@ -6,7 +6,14 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
+
+from reparam._printable import printable
+
+
+def say(text: object, stream: IO[str] | None = None) -> None:
+    """Prints a line, with control characters of the names in it escaped; on standard output if no stream is given."""
+    print(printable(text), file=stream, flush=True)
 
 
 def print_json(values: object) -> None:
@@ -21,12 +28,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     from rich.table import Table
 
     watched = sys.stdout.isatty()
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", show_header=any(columns), pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title and printable(title),
+        title_justify="left",
+        show_header=any(columns),
+        pad_edge=False,
+    )
     for number, name in enumerate(columns):
         right = all(_is_number(row[number]) for row in rows)
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(printable(name), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console = Console(file=sys.stdout, width=None if watched else 240, markup=False, highlight=False)
     with console.capture() as text:
         console.print(table)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from reparam._checks import positive
+from reparam._printable import printable, printable_errors
 from reparam.data.sources import SOURCES, RemoteFile, Source
 
 ROUNDS = 3
@@ -43,6 +44,7 @@ def known_source(name: str, more: tuple[str, ...] = ()) -> Source:
     raise ValueError(f"there are no data named {name!r}. {hint}There are: {', '.join(names)}; or give a path.")
 
 
+@printable_errors()
 def fetch(
     source: str | Source, *, cache: str | Path | None = None, progress: bool | None = None, timeout: float = TIMEOUT
 ) -> tuple[Path, ...]:
@@ -176,9 +178,9 @@ class _Bar:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
-        self._task = self._progress.add_task(name)
+        self._task = self._progress.add_task(printable(name))
         self.total = 0
 
     def __enter__(self) -> Self:

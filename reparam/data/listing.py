@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reparam._printable import printable_errors
 from reparam.data.checksum import checksum
 from reparam.data.data import Protocol, is_mapped
 from reparam.data.fetch import cache_folder
@@ -44,6 +45,7 @@ class Listed:
     here: bool
 
 
+@printable_errors()
 def listing() -> tuple[Listed, ...]:
     """Every name that `load_data` knows: the published data and those imported."""
     folder = cache_folder()
@@ -98,6 +100,7 @@ class Info:
     checksum: str
 
 
+@printable_errors()
 def info(
     source: str | Path,
     *,
@@ -156,6 +159,7 @@ def _holds_bits(array: NDArray[Any]) -> bool:
     return True
 
 
+@printable_errors()
 def import_(
     source: str | Path,
     name: str,

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from reparam._checks import Shape, choice, whole
 from reparam._checks import shape as check_shape
+from reparam._printable import printable_errors
 from reparam.data.data import Protocol
 from reparam.data.fetch import cache_folder, known_source
 from reparam.data.images import Colour
@@ -17,6 +18,7 @@ from reparam.data.sources import SOURCES
 from reparam.data.splits import PROTOCOLS, Arrays, Splits, split
 
 
+@printable_errors()
 def load_data(
     source: str | Path,
     protocol: Protocol = "grey",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 
 from reparam._checks import choice, usable_device
+from reparam._printable import printable, printable_errors
 from reparam.data import Splits, checksum, load_data
 from reparam.data.sources import SOURCES
 from reparam.experiment import Experiment
@@ -28,6 +29,7 @@ Which = Literal["auto", "best", "last"]
 M = TypeVar("M", bound=LatentVariableModel)
 
 
+@printable_errors()
 def load(
     run: str | Path,
     *,
@@ -100,7 +102,7 @@ def saved(folder: Path, which: Which) -> tuple[str, dict[str, Any]]:
             continue
         else:
             for each in damaged:
-                warnings.warn(f"{each}; {path.name} is used.", stacklevel=2)
+                warnings.warn(printable(f"{each}; {path.name} is used."), stacklevel=2)
             return path.name, tree
     kind = "best checkpoint; it had no validation" if which == "best" and not damaged else "checkpoint that is whole"
     if damaged:
@@ -108,6 +110,7 @@ def saved(folder: Path, which: Which) -> tuple[str, dict[str, Any]]:
     raise FileNotFoundError(f"{folder} has no {kind}.")
 
 
+@printable_errors()
 def experiment_of(folder: str | Path) -> Experiment:
     """What a run was started from.
 
