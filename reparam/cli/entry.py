@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -28,6 +29,7 @@ _DESCRIPTION = (
 _CAUGHT = (
     *(KeyboardInterrupt, ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError),
     *(LookupError, AttributeError),  # files of a run that somebody changed into something else
+    MemoryError,
 )
 # what is wrong with a name or a place that was given; any other OSError is a failure
 _MISPLACED = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
@@ -106,7 +108,7 @@ def _code(error: BaseException) -> int:
 
 def _told(error: BaseException) -> str:
     """The message and what was noted on the way, in one line."""
-    text = str(error)
+    text = _without_memory(error) or str(error)
     if isinstance(error, LookupError | AttributeError):
         text = f"unexpected {type(error).__name__}: {text}. --debug shows where"
     if isinstance(error, OSError) and error.strerror:  # without the number that Python puts in front
@@ -116,6 +118,18 @@ def _told(error: BaseException) -> str:
         text += "."
     text = " ".join(" ".join([text, *notes]).split())
     return text or ("interrupted." if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+
+
+def _without_memory(error: BaseException) -> str:
+    """What to say where memory is full: numpy and Python raise MemoryError, torch a RuntimeError of its own words."""
+    asked = re.search(r"ried to allocate ([\d.]+ \w+)", str(error))
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and asked):
+        return ""
+    what = f"{asked[1]} were asked for at once" if asked else str(error) or "the system gives no more"
+    return (
+        f"memory is full: {what}. Ask for less: a smaller --batch-size, --num-samples or --hidden, or data in an .npy "
+        "file, which can be mapped."
+    )
 
 
 @contextmanager

@@ -77,12 +77,12 @@ def kept(run: Path) -> Iterator[None]:
         if left:
             error.add_note(f"{run} keeps the checkpoint before that, {left[-1].name}, and its metrics.")
         raise
-    except (OSError, RuntimeError, KeyboardInterrupt) as error:
+    except (OSError, RuntimeError, MemoryError, KeyboardInterrupt) as error:
         if checkpoints(run):
             again = command("resume", run)
             error.add_note(
                 f"{run} keeps its checkpoints. Go on with: {again}"
-                if str(error)
+                if str(error) or isinstance(error, MemoryError)
                 else f"interrupted; {run} keeps its checkpoints. Go on with: {again}"
             )
         raise
