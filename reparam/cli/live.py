@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reparam._files import open_regular, read_object
 from reparam.cli.folders import command
 from reparam.cli.show import measured, print_json, print_table, say, seconds
 
@@ -47,7 +48,7 @@ class Lines:
             parts += ["best so far"] if found["best"] else []
         temperature = getattr(epoch.estimator, "temperature", None)
         parts += [f"temperature {temperature:.3g}"] if isinstance(temperature, float | int) else []
-        examples = json.loads((self.run / "experiment.json").read_text())["data"].get("examples")
+        examples = read_object(self.run / "experiment.json")["data"].get("examples")
         parts += [f"{examples / epoch.seconds:,.0f} images/s"] if examples and epoch.seconds else []
         self.say("  ".join(parts))
 
@@ -77,7 +78,7 @@ class Lines:
 
 def _last_validation(run: Path, epoch: int) -> dict[str, Any] | None:
     """The validation of this epoch, if there was one: then it is the last line of the metrics."""
-    with (run / "metrics.jsonl").open("rb") as metrics:
+    with open_regular(run / "metrics.jsonl") as metrics:
         metrics.seek(max(0, metrics.seek(0, 2) - 2**14))
         line = json.loads(metrics.read().splitlines()[-1])
     return line if line["kind"] == "validation" and line["epoch"] == epoch else None

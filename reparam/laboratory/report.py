@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reparam._files import write_whole
 from reparam.estimators import Estimator
 
 if TYPE_CHECKING:
@@ -149,11 +151,11 @@ class Lab:
     def to_csv(self, path: str | Path) -> Path:
         """Writes every number; refuses to overwrite."""
         path = _fresh(path)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(self.findings[0])))
-            writer.writeheader()
-            writer.writerows(asdict(f) for f in self.findings)
-        return path
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(asdict(self.findings[0])))
+        writer.writeheader()
+        writer.writerows(asdict(f) for f in self.findings)
+        return write_whole(path, text.getvalue().encode())
 
     def figure(self, path: str | Path) -> Path:
         """Bias against variance, each relative to the exact gradient, with the time as area; needs matplotlib.
@@ -168,8 +170,9 @@ class Lab:
         path = _fresh(path)
         figure = Figure(figsize=(10, 6.5), layout="constrained")
         _scatter(figure.add_subplot(), self.findings, self.part)
-        figure.savefig(path, dpi=130)
-        return path
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix.lstrip(".").lower(), dpi=130)
+        return write_whole(path, drawn.getvalue())
 
 
 def _digits(value: float) -> str:
@@ -289,5 +292,4 @@ def _fresh(path: str | Path) -> Path:
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already, and nothing is overwritten. Choose another name, or remove it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path

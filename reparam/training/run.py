@@ -15,17 +15,18 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from reparam._checks import number, whole
-from reparam._files import read_object, write_json
+from reparam._files import UNFINISHED, open_own, read_object, write_json
+from reparam._printable import printable, printable_errors
 from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from reparam.training.written import CHECKPOINTS as CHECKPOINTS
+from reparam.training.written import EXPERIMENT as EXPERIMENT
+from reparam.training.written import METRICS as METRICS
+from reparam.training.written import PICTURES as PICTURES
+from reparam.training.written import SUMMARY as SUMMARY
+from reparam.training.written import TENSORBOARD, remove, remove_leftovers
+from reparam.training.written import checkpoints as checkpoints
 
 KEPT = 2
-EXPERIMENT, METRICS, SUMMARY, CHECKPOINTS, PICTURES = (
-    "experiment.json",
-    "metrics.jsonl",
-    "summary.json",
-    "checkpoints",
-    "pictures",
-)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Run:
         folder: a new one, unless `resume` or `overwrite`.
         resume: go on where the run in that folder stopped, if there is one; the end is then the same to the last bit as
             that of a training that never stopped, on the same machine with as many threads.
-        overwrite: remove the files of the run that is there.
+        overwrite: remove the files of the run that is there: those that it wrote, by their names, and no others.
         checkpoint_seconds: a checkpoint is written when so much time has gone since the last one; 0 after each step.
         log_every: steps from one line of metrics to the next.
         pictures: draw reconstructions and samples with each validation, or each epoch without any.
@@ -73,6 +74,7 @@ class Run:
 class Folder:
     """A run's folder while it is written: locked, its metrics open, its checkpoints counted."""
 
+    @printable_errors()
     def __init__(self, run: Run, record: Mapping[str, Any]) -> None:
         self.run = run
         self.path = run.path.absolute()
@@ -82,14 +84,15 @@ class Folder:
             if run.tensorboard:
                 _tensorboard_writer()
             if run.overwrite:
-                _remove(self.path)
+                remove(self.path)
             self.fresh = run.overwrite or not begun
             if self.fresh:
                 write_json(self.path / EXPERIMENT, record)
             else:
                 _check_same(self.path, record)
+            remove_leftovers(self.path)
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
-            self.metrics: IO[str] = (self.path / METRICS).open("a", encoding="utf-8")
+            self.metrics: IO[str] = open_own(self.path / METRICS, "a")
         except BaseException:
             self.lock.release()
             raise
@@ -97,6 +100,7 @@ class Folder:
         self.steps_end = 0  # how long the metrics were after the last step of the epoch
         self.written = time.monotonic()
 
+    @printable_errors()
     def newest(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint that is whole, as a last resort the best; damaged ones are reported.
 
@@ -109,11 +113,12 @@ class Folder:
             try:
                 tree = read_checkpoint(path)
             except DamagedCheckpoint as error:
-                warnings.warn(f"{error}. The checkpoint before it is used.", stacklevel=2)
+                warnings.warn(printable(f"{error}. The checkpoint before it is used."), stacklevel=2)
                 damaged.append(path)
                 continue
             if not found:
-                warnings.warn(f"{self.path} has no checkpoint but the best one, which is used.", stacklevel=2)
+                text = f"{self.path} has no checkpoint but the best one, which is used."
+                warnings.warn(printable(text), stacklevel=2)
             for each in damaged:  # so that they are not among the two that are kept
                 each.rename(each.with_suffix(".damaged"))
             return tree
@@ -126,7 +131,7 @@ class Folder:
     def cut_metrics(self, size: int) -> None:
         """Back to what had been written at a checkpoint: what came later will come again."""
         self.metrics.flush()
-        with (self.path / METRICS).open("rb+") as file:
+        with open_own(self.path / METRICS, "rb+") as file:
             file.truncate(file.read(size).rfind(b"\n") + 1)
         self.metrics.seek(0, os.SEEK_END)
 
@@ -142,7 +147,7 @@ class Folder:
 
     def _to_tensorboard(self, kind: str, values: Mapping[str, Any]) -> None:
         if self.board is None:
-            self.board = _tensorboard_writer()(self.path / "tensorboard", purge_step=values["step"])
+            self.board = _tensorboard_writer()(self.path / TENSORBOARD, purge_step=values["step"])
         for name, value in values.items():
             scalar = value["value"] if isinstance(value, dict) else value
             if isinstance(scalar, float) and name != "seconds":
@@ -188,8 +193,8 @@ class Folder:
 
     def discard(self) -> None:
         """Removes what was written of a run that could not begin."""
-        _remove(self.path)
-        for path in (self.path / CHECKPOINTS, self.path / PICTURES, self.path / "tensorboard"):
+        remove(self.path)
+        for path in (self.path / CHECKPOINTS, self.path / PICTURES, self.path / TENSORBOARD):
             with suppress(OSError):
                 path.rmdir()
 
@@ -200,11 +205,6 @@ class Folder:
         if self.board is not None:
             self.board.close()
         self.lock.release()
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the newest last; without the best."""
-    return sorted((folder / CHECKPOINTS).glob("step-*.safetensors"))
 
 
 def locked(folder: Path) -> FileLock:
@@ -237,7 +237,7 @@ def _checked(run: Run) -> bool:
             f"{run.path} holds a run already, and nothing is overwritten. Choose another folder, go on with "
             f"rp.Run({str(run.folder)!r}, resume=True), or give overwrite=True."
         )
-    others = [each.name for each in run.path.iterdir() if each.name != ".lock" and each.suffix != ".part"]
+    others = [each.name for each in run.path.iterdir() if each.name != ".lock" and not each.match(UNFINISHED)]
     if others and not begun:
         raise ValueError(
             f"{run.path} is not empty and holds no run ({EXPERIMENT} is missing; there is {sorted(others)[0]}). Choose "
@@ -273,18 +273,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no run: there is no {EXPERIMENT}.")
     return read_object(path)
-
-
-def _remove(folder: Path) -> None:
-    """Removes the files of a run, and nothing else."""
-    for path in (folder / METRICS, folder / SUMMARY):
-        path.unlink(missing_ok=True)
-    for pattern in ("*.safetensors", ".*.part", "*.damaged"):
-        for path in (folder / CHECKPOINTS).glob(pattern):
-            path.unlink()
-    for path in (*(folder / PICTURES).glob("*.png"), *(folder / "tensorboard").glob("events.out.tfevents.*")):
-        path.unlink()
-    (folder / EXPERIMENT).unlink(missing_ok=True)  # last, so that what is left after a kill is known for a run
 
 
 def _tensorboard_writer() -> Any:
