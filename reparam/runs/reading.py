@@ -96,6 +96,8 @@ def saved(folder: Path, which: Which) -> tuple[str, dict[str, Any]]:
     for path in candidates:
         try:
             tree = read_checkpoint(path)
+            if not isinstance(tree.get("model"), dict):
+                raise DamagedCheckpoint(f"{path} holds no model")
         except DamagedCheckpoint as error:
             damaged.append(str(error))
         except FileNotFoundError:  # removed since it was listed, by the training that goes on

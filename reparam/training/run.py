@@ -112,6 +112,9 @@ class Folder:
         for path in (*reversed(found), *([best] if best.exists() else [])):
             try:
                 tree = read_checkpoint(path)
+                size = tree.get("metrics_bytes")
+                if not isinstance(size, int) or size < 0:
+                    raise DamagedCheckpoint(f"{path} does not say how long the metrics were, but {size!r}")
             except DamagedCheckpoint as error:
                 warnings.warn(printable(f"{error}. The checkpoint before it is used."), stacklevel=2)
                 damaged.append(path)
@@ -121,7 +124,7 @@ class Folder:
                 warnings.warn(printable(text), stacklevel=2)
             for each in damaged:  # so that they are not among the two that are kept
                 each.rename(each.with_suffix(".damaged"))
-            return tree
+            return {**tree, "path": str(path)}
         if damaged or (self.path / METRICS).stat().st_size:
             raise DamagedCheckpoint(
                 f"no checkpoint of {self.path} is whole. Restore one from a copy, or train anew in another folder."
