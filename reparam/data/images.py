@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -12,11 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from reparam._files import NotRegular, check_regular
+from reparam.data.claims import check_room
+
 Colour = Literal["grey", "rgb"]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# what Pillow may take a file for, whatever its name is: it would hand PostScript to Ghostscript
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _GREY, _RGB = ("1", "L"), ("1", "L", "P", "RGB")
 # all that Pillow raises on files that are broken or no images
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def scattered(names: Iterable[str]) -> list[str]:
@@ -59,7 +67,9 @@ def read_images(
             message names the file.
     """
     if out is None:
-        out = np.empty((len(files), *decode(files[0], files[0], resize, colour).shape), np.uint8)
+        shape = (len(files), *decode(files[0], files[0], resize, colour).shape)
+        check_room(math.prod(shape), f"{folder} unpacks to", "Give a smaller size for all, such as resize=(28, 28).")
+        out = np.empty(shape, np.uint8)
     for number, path in enumerate(files):
         pixels = decode(path, path, resize, colour)
         if pixels.shape != out.shape[1:]:
@@ -74,13 +84,22 @@ def read_images(
 def decode(stream: Path | IO[bytes], name: object, resize: tuple[int, int] | None, colour: Colour) -> NDArray[np.uint8]:
     """One image as `[H, W]`, or `[3, H, W]` for "rgb"; `name` is for errors."""
     try:
-        with Image.open(stream) as image:
+        if isinstance(stream, Path):
+            check_regular(stream)
+        with _opened(stream) as image:
             _check_mode(image, name, colour)
             converted: Image.Image = image.convert("L" if colour == "grey" else "RGB")
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} has vanished. Restore it, or read the folder again.") from None
+    except NotRegular:
+        raise
     except _ModeError as error:
         raise ValueError(str(error)) from None
+    except _TOO_LARGE as error:
+        raise ValueError(
+            f"{name} has more than {Image.MAX_IMAGE_PIXELS} pixels, and may unpack to more than memory holds. Shrink "
+            "it, or raise PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
     except _BROKEN as error:
         raise ValueError(
             f"{name} is a broken image, or none ({type(error).__name__}: {error}). Repair or remove it."
@@ -89,6 +108,13 @@ def decode(stream: Path | IO[bytes], name: object, resize: tuple[int, int] | Non
         converted = converted.resize(resize[::-1], Image.Resampling.BILINEAR)  # Pillow's averages when it shrinks
     pixels: NDArray[Any] = np.asarray(converted, dtype=np.uint8)
     return pixels if colour == "grey" else pixels.transpose(2, 0, 1)
+
+
+def _opened(stream: Path | IO[bytes]) -> Image.Image:
+    """An image whose header was read; one of more pixels than Pillow takes without a warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(stream, formats=FORMATS)
 
 
 class _ModeError(Exception):

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reparam._files import check_regular, open_regular
+from reparam.data.claims import ClaimError, check_archive, check_room, npy_header
 from reparam.data.idx import read_idx
 from reparam.data.images import Colour, image_files, read_images
 from reparam.data.splits import Arrays
@@ -57,14 +59,11 @@ def read_npy(path: Path) -> NDArray[Any]:
         ValueError: a damaged file.
         TypeError: an array of Python objects, which only unpickling could read.
     """
-    try:
-        with path.open("rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _read_header_2_0
-            shape, _, dtype = read_header(stream)
-            start = stream.tell()
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
-        raise ValueError(f"{path} is damaged or no .npy file: its header cannot be read. Write it anew.") from error
+    with open_regular(path) as stream:
+        try:
+            shape, dtype, start = npy_header(stream)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged or no .npy file: {error}. Write it anew.") from error
     if dtype.hasobject:
         raise TypeError(_objects(f"{path} holds"))
     expected, found = math.prod(shape) * dtype.itemsize, path.stat().st_size - start
@@ -78,10 +77,6 @@ def read_npy(path: Path) -> NDArray[Any]:
     return loaded
 
 
-def _read_header_2_0(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    return np.lib.format.read_array_header_2_0(stream)
-
-
 def read_npz(path: Path, names: tuple[str, ...], expected: str) -> dict[str, NDArray[Any]]:
     """Those arrays of an archive whose names are given; of none, all. `expected` ends the errors.
 
@@ -90,11 +85,18 @@ def read_npz(path: Path, names: tuple[str, ...], expected: str) -> dict[str, NDA
         ValueError: a damaged archive, one without such an array, or one of Python objects.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            there = archive.files
-            found = {name: archive[name] for name in names or there if name in there}
+        check_regular(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist. {expected}") from None
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            members = set(archive.zip.namelist())
+            there = [name for name in archive.files if f"{name}.npy" in members]
+            wanted = [name for name in names or there if name in there]
+            check_archive(archive.zip, wanted, path)
+            found = {name: archive[name] for name in wanted}
+    except ClaimError:  # says what is wrong
+        raise
     except _UNREADABLE as error:
         if "Object arrays" in str(error):
             raise ValueError(f"{_objects(f'{path} holds')} {expected}") from error
@@ -131,7 +133,9 @@ def _parts_of_npz(path: Path, array: str | None) -> Arrays:
 
 def read_amat(path: Path) -> NDArray[np.uint8]:
     """Bits in text, a line of 0 and 1 with spaces between for each example, as bytes 0 and 255."""
-    content = path.read_bytes()
+    with open_regular(path) as file:
+        check_room(path.stat().st_size, f"{path} has", "Store the bits as an .npy file, which can be mapped.")
+        content = file.read()
     columns = len(content.partition(b"\n")[0].split())
     digits = np.frombuffer(content.translate(None, b" \t\r\n"), np.uint8) - ord("0")
     if columns == 0 or len(digits) % columns or (digits > 1).any():
