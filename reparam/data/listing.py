@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-import tempfile
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from reparam._printable import printable_errors
@@ -170,7 +176,8 @@ def import_(
 ) -> Info:
     """Copies data into the cache as `.npy` files that can be mapped into memory, so that `load_data(name)` has them.
 
-    A folder of images is decoded once and for all, one image at a time. Labels are not kept.
+    A folder of images is decoded once and for all, one image at a time. Labels are not kept. What an import that was
+    killed has left behind is removed by the next one of that name, with a warning.
 
     Args:
         source: a name or a path, see `load_data`.
@@ -181,7 +188,8 @@ def import_(
 
     Raises:
         ValueError: a name that cannot be used, or a source that cannot be read.
-        FileExistsError: there are data of this name; nothing is overwritten.
+        FileExistsError: there are data of this name, or another process imports them now; nothing is overwritten.
+        OSError: the cache cannot be written.
     """
     if not re.fullmatch(r"[a-z0-9]+([-_][a-z0-9]+)*", name) or name in SOURCES:
         raise ValueError(
@@ -189,22 +197,67 @@ def import_(
             f"data ({', '.join(SOURCES)})."
         )
     target = cache_folder() / "imported" / name
-    if target.exists():
-        raise FileExistsError(
-            f"{target} exists already, and nothing is overwritten. Choose another name, or remove it."
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary:
-        folder = Path(temporary) / name
-        folder.mkdir()
-        _write_parts(source, folder, resize=resize, colour=colour, array=array)
+    with _importing(target) as folder:
+        _write_parts(source, folder, target, resize=resize, colour=colour, array=array)
         found = info(folder)
-        folder.rename(target)
+        with _writing(target):
+            folder.rename(target)
     return replace(found, source=name)
 
 
+@contextmanager
+def _importing(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`, for this process alone; whatever is in it at the end is removed."""
+    unfinished = target.with_name(f".{target.name}.part")
+    lock = FileLock(target.parent.with_name(f".import-{target.name}.lock"))
+    try:
+        with _writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FileExistsError(
+            f"{target.name} is being imported by another process. Wait for it, or choose another name."
+        ) from error
+    try:
+        if target.exists() or target.is_symlink():
+            raise FileExistsError(
+                f"{target} exists already, and nothing is overwritten. Choose another name, or remove it."
+            )
+        if unfinished.is_dir() and not unfinished.is_symlink():
+            shutil.rmtree(unfinished)
+            warnings.warn(f"an import of {target.name} had broken off; what it left is removed.", stacklevel=4)
+        with _writing(target):
+            unfinished.mkdir()
+        try:
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except Timeout:
+        raise
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"{target} cannot be written ({error.strerror or error}); nothing of it is left. Make room, or name "
+            "another folder in the environment variable REPARAM_DATA.",
+        ) from error
+
+
 def _write_parts(
-    source: str | Path, folder: Path, *, resize: int | tuple[int, int] | None, colour: Colour, array: str | None
+    source: str | Path,
+    folder: Path,
+    target: Path,
+    *,
+    resize: int | tuple[int, int] | None,
+    colour: Colour,
+    array: str | None,
 ) -> None:
     path = resolve(source)
     parts = image_parts(path) if path is not None and path.is_dir() else {}
@@ -212,10 +265,26 @@ def _write_parts(
         for part, images in parts.items():
             files, size = image_files(images), size_of(resize)
             shape = (len(files), *decode(files[0], files[0], size, colour).shape)
-            out = np.lib.format.open_memmap(folder / f"{part}.npy", "w+", np.uint8, shape)
+            with _writing(target):
+                out = np.lib.format.open_memmap(folder / f"{part}.npy", "w+", np.uint8, shape)
+                _reserve(folder / f"{part}.npy")
             read_images(images, files, size, colour, out)
             out.flush()
         return
     arrays = read(source, resize=resize, colour=colour, array=array)
     for part, values in arrays.parts().items():
-        np.save(folder / f"{part}.npy", values, allow_pickle=False)
+        with _writing(target):
+            np.save(folder / f"{part}.npy", values, allow_pickle=False)
+
+
+def _reserve(path: Path) -> None:
+    """Takes the room on the disk that the size of a file claims: writing to a mapped file on a full disk kills."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("rb+") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # of file systems that do not know of it
+                raise

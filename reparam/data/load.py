@@ -112,7 +112,8 @@ def resolve(source: str | Path) -> Path | None:
 def imported_names() -> tuple[str, ...]:
     """The names under which data were imported."""
     folder = cache_folder() / "imported"
-    return tuple(sorted(path.parent.name for path in folder.glob("*/train.npy")))
+    names = (path.parent.name for path in folder.glob("*/train.npy"))
+    return tuple(sorted(name for name in names if not name.startswith(".")))  # an import that is not finished has a dot
 
 
 def size_of(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
