@@ -17,7 +17,8 @@ from reparam.families import TorchFamily
 
 MAX_LENGTH = 20_000
 MAX_DEPTH = 40
-MAX_NAMES = 8  # each may double what the one before stands for
+MAX_NAMES = 8
+MAX_PARTS = 20_000  # of a text in which each name is replaced by what it stands for: a module of a module multiplies
 MAX_WHOLE = 10**15
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -43,7 +44,8 @@ def parse(text: str, **numbers: float | tuple[int, ...]) -> Any:
     parentheses before what is used twice. It is read, not run: no other name and no attribute can be reached.
 
     Args:
-        text: at most 20,000 characters, nested at most 40 deep.
+        text: at most 20,000 characters, nested at most 40 deep; at most 20,000 parts, where each use of a name counts
+            all parts of the module that the name stands for.
         numbers: that the text may name, such as `steps`; also tuples of whole numbers, such as a `shape`.
 
     Raises:
@@ -84,10 +86,13 @@ class _Reader:
     text: str
     numbers: Mapping[str, float | tuple[int, ...]]
     named: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)  # parts that each name stands for
+    parts: int = 0  # so far
 
     def value(self, node: ast.expr, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise self.refusal(node, f"it is nested more than {MAX_DEPTH} deep")
+        self.count(node, 1)
         made: Any
         match node:
             case ast.Constant(value=bool() | int() | float() | str() | None as made):
@@ -101,7 +106,9 @@ class _Reader:
             case ast.BinOp(op=op) if type(op) in _OPERATORS:
                 made = self.arithmetic(node, _OPERATORS[type(op)], depth)
             case ast.NamedExpr(target=ast.Name(id=name), value=inner):
+                before = self.parts
                 made = self.give_name(node, name, self.value(inner, depth + 1))
+                self.sizes[name] = self.parts - before
             case ast.Name(id=name):
                 made = self.name(node, name)
             case ast.Call(func=ast.Name(id=name)):
@@ -111,6 +118,11 @@ class _Reader:
             case _:
                 raise self.refusal(node, "this is no number, string, list, name or name(arguments)")
         return made
+
+    def count(self, node: ast.expr, parts: int) -> None:
+        self.parts += parts
+        if self.parts > MAX_PARTS:
+            raise self.refusal(node, f"with its names written out, the text has more than {MAX_PARTS} parts")
 
     def give_name(self, node: ast.expr, name: str, made: Any) -> Any:
         if name in self.numbers or name in CALLED or name in GIVEN:
@@ -137,6 +149,7 @@ class _Reader:
         return made
 
     def name(self, node: ast.expr, name: str) -> Any:
+        self.count(node, self.sizes.get(name, 0))
         for table in (self.named, self.numbers, GIVEN):
             if name in table:
                 return table[name]
