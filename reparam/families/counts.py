@@ -71,7 +71,8 @@ class Binomial(PerElement):
         whole("total_count", self.total_count)
 
     def _element(self, *raw: Tensor) -> Distribution:
-        return distributions.Levels(binomial_log_probs(raw[0], self.total_count), validate_args=False)
+        log_probs = binomial_log_probs(raw[0], self.total_count)
+        return distributions.Levels(log_probs, dtype=raw[0].dtype, validate_args=False)
 
     def features(self, z: Tensor) -> Tensor:
         """Counts on the scale from -1 to 1."""
