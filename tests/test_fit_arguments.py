@@ -196,3 +196,13 @@ def test_batches_without_a_short_last_one():
         assert [len(x) for x in batches.starting_at(1)] == [8]
         assert [len(x) for x in rp.Data(X).batches(8, shuffle=shuffle)] == [8, 8, 4]
     assert list(rp.Data(X).batches(21, drop_last=True)) == []
+
+
+def test_a_run_that_fails_after_its_first_step_is_kept(tmp_path):
+    def fail(epoch):
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fit(run=tmp_path, on_epoch=fail)
+    assert (tmp_path / "experiment.json").exists()
+    assert list((tmp_path / "checkpoints").iterdir())

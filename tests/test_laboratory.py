@@ -380,7 +380,7 @@ REFUSED = [
         ValueError,
         r"none of DisARM\(\) takes this model: .*DisARMTree",
     ),
-    ({"x": torch.rand(5, 7)}, ValueError, r"x has shape \(1, 7\)"),
+    ({"x": torch.rand(5, 7)}, ValueError, r"x has shape \(5, 7\)"),
     ({"x": torch.rand(5, 6) + 1}, ValueError, "outside the support"),
     ({"model": "relaxed"}, TypeError, "relaxed"),
     ({"model": nn.Linear(3, 3)}, TypeError, "model is a Linear without the method prior"),
