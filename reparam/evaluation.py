@@ -70,7 +70,8 @@ def evaluate(
 
     Raises:
         TypeError: a relaxed model.
-        ValueError: data outside the support of the likelihood; NaN in the model's parameters or in a bound.
+        ValueError: data outside the support of the likelihood; NaN in the model's parameters or in a bound; a
+            distribution that cannot be built from what the networks give. The message names the parameter or the term.
 
     Warns:
         UnreliableWeights: from 100 samples on, if `Evaluation.unreliable` is more than one half.

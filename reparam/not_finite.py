@@ -52,7 +52,7 @@ def not_finite(model: LatentVariableModel, x: Tensor, *, zeros: bool = False) ->
     Args:
         model: any model.
         x: a batch, `[B, *event]`.
-        zeros: whether a probability of zero, a log of `-inf`, is allowed if not all examples have it.
+        zeros: whether some examples, but not all, may have probability zero, a log of `-inf`.
 
     Returns:
         Such as "the draw z ~ q(z|x) is not finite"; None if every term is finite.
@@ -139,7 +139,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _parts(model: object, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The module itself, or the modules among a plain object's attributes, with what stands before their names."""
+    """The module itself, or the modules among a plain object's attributes, each with the prefix of its names."""
     if isinstance(model, nn.Module):
         yield prefix, model
         return
@@ -162,7 +162,7 @@ def _without_trace(model: object, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def faults_named(model: LatentVariableModel, x: Tensor, where: str = "") -> Iterator[None]:
-    """Raises `NotFinite` in place of an error that comes of numbers that are not finite.
+    """Raises `NotFinite` in place of an error that numbers which are not finite have caused.
 
     Args:
         model: what the block calls.

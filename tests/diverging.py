@@ -9,6 +9,7 @@ from helpers import weights
 import reparam as rp
 
 STEPS = 5  # an epoch, of 40 examples in batches of 8
+MOMENTS = {"first step": 0, "last step of an epoch": STEPS - 1, "middle": STEPS + 2, "last of all": 2 * STEPS - 1}
 VALUES = {"NaN": math.nan, "Inf": math.inf}
 
 
@@ -71,3 +72,14 @@ def strict(folder):
         texts = text.splitlines() if path.suffix == ".jsonl" else [text]
         read[path.name] = [json.loads(each, parse_constant=refuse) for each in texts]
     return read
+
+
+def write_nan(model):
+    with torch.no_grad():
+        model.decoder[0].weight[0, 0] = math.nan
+
+
+def write_large(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e30)

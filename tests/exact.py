@@ -1,4 +1,4 @@
-"""Closed forms in mpmath, functions of the parameters in the order of each distribution, and the grids they are compared on."""
+"""Closed forms in mpmath, functions of the parameters in the order of each distribution, and grids of parameters."""
 
 from itertools import pairwise, product
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import reparam as rp
 
+SIGNALS = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 EXAMPLES, BATCH = 160, 8  # 20 steps an epoch: more than the loader fetches ahead
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Makes SIGTERM and a closed terminal what Ctrl-C is: a `KeyboardInterrupt`, so that files and locks are let go of.
+    """Lets SIGTERM and a closed terminal raise `KeyboardInterrupt`, as Ctrl-C does.
 
-    While a run is trained, `fit` notes signals itself, and saves. A signal that is ignored, as SIGHUP under nohup,
-    stays so.
+    So files and locks are released. While a run is trained, `fit` notes signals itself and saves. A signal that is
+    ignored stays ignored, such as SIGHUP under nohup.
     """
     before: dict[signal.Signals, Any] = {}
 
@@ -39,7 +39,7 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def drop_unread() -> None:
-    """Points a standard stream whose reader has gone at nothing, so that Python does not fail on it when it exits."""
+    """Redirects standard streams that nobody reads any more to nowhere; Python would fail on them when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

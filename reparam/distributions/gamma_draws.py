@@ -37,7 +37,7 @@ def following(concentration: Tensor, number: Tensor, log_factor: Tensor) -> Tens
     """Zero, with the derivative in the concentration that the logarithm of a draw of `gamma_draws` has.
 
     From a concentration of 0.15 on it is torch's implicit gradient, whose relative error is below 2e-3 for each draw
-    and below 5e-4 on average. Below 0.15, where that error grows to 5e-2, it is the implicit gradient of the number and
+    and below 5e-4 on average. Below 0.15, where that error grows to 7e-2, it is the implicit gradient of the number and
     the derivative of the factor at fixed U. On average that is the implicit gradient of the draw; its variance is up to
     1.6 times as large.
 

@@ -87,7 +87,7 @@ class Guard:
         self.x, self.step = x, self.session.progress.step
 
     def after_loss(self) -> None:
-        """Looks at the losses when that is due; always at an epoch's first, that of the weights noted at its start."""
+        """Looks at the losses when that is due, and at the first loss of each epoch, which judges its first weights."""
         if self.good is not self.start or len(self.session.progress.losses) % self.check_every == 0:
             self.check_losses()
 
@@ -126,7 +126,7 @@ class Guard:
             raise self.diverged(loss=self._last_loss(), term=found)
 
     def explained(self, error: BaseException) -> TrainingDiverged | None:
-        """What to raise in place of an error that comes of numbers that are not finite; None for any other error."""
+        """What to raise in place of an error that numbers which are not finite have caused; None for other errors."""
         if not isinstance(error, Exception) or isinstance(error, OSError | MemoryError | torch.OutOfMemoryError):
             return None
         try:

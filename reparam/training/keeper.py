@@ -118,7 +118,7 @@ class Keeper:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Takes a pipe that nobody reads any more for a wish to stop, if the training can go on later."""
+        """Treats a broken pipe as a request to stop, if the training is kept in a run."""
         try:
             yield
         except BrokenPipeError:

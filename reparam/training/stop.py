@@ -14,7 +14,7 @@ from typing import Any
 
 # Ctrl-C; what kill, schedulers and shutdowns send; a closed terminal; Ctrl-Break. Not every system has all of them.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-_GRACE = 0.5  # seconds that a signal may take to arrive here after it ended a worker of the loader
+_GRACE = 0.5  # seconds to wait for a signal that has killed a worker of the loader already
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,11 +39,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Whether the training was asked to stop, and whether that may break off what is being done.
+    """Whether the training was asked to stop, and whether it is in a step that must end first.
 
     Attributes:
-        asked: a signal came, or nobody reads the output any more.
-        in_step: a step has begun and its metrics are not written: the training cannot be saved as it is.
+        asked: whether a signal came, or nobody reads the output any more.
+        in_step: whether a step has begun and its metrics are not written yet. Then the state cannot be saved.
+        number: the signal that came first.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class Stop:
         self.in_step = False
         self._ending = False
         self.number: int | None = None
-        self._catches = False
+        self._hears_workers = False
         self._child_handler: Callable[..., Any] | None = None
         self._lost_worker: RuntimeError | None = None
 
@@ -62,22 +63,22 @@ class Stop:
         self.asked, self.number = True, number
 
     def begin_step(self) -> None:
-        """From here on the error that the end of a loader's worker raises waits for the end of the step."""
+        """Holds back, until the step ends, the error that torch raises when a worker of a loader dies."""
         self.in_step = True
 
     def end_step(self) -> None:
-        """Raises the error that waited."""
+        """Raises the error that was held back."""
         self.in_step = False
         if self._lost_worker is not None:
             raise self._lost_worker
 
     def end(self) -> None:
-        """From here on the end of a worker raises nothing: the training fails or stops already."""
+        """Ignores the death of further workers: the training fails or stops already."""
         self._ending = True
         self.watch_workers()
 
     def soon(self, error: BaseException) -> bool:
-        """Whether the training is asked to stop; after the end of a worker the signal may be on its way."""
+        """Whether the training is asked to stop. A signal that has killed a worker may reach this process later."""
         if "DataLoader worker" in str(error):
             end = time.monotonic() + _GRACE
             while not self.asked and time.monotonic() < end:
@@ -85,8 +86,8 @@ class Stop:
         return self.asked
 
     def watch_workers(self) -> None:
-        """Wraps the handler by which torch raises an error, wherever the program is, when a loader's worker ends."""
-        handler = signal.getsignal(signal.SIGCHLD) if self._catches else None
+        """Wraps torch's handler of SIGCHLD, which raises an error wherever the program is when a worker dies."""
+        handler = signal.getsignal(signal.SIGCHLD) if self._hears_workers else None
         if callable(handler) and handler != self._child:
             self._child_handler = handler
             signal.signal(signal.SIGCHLD, self._child)
@@ -102,10 +103,10 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Notes signals meanwhile. One that came too late to end the training is passed on."""
+        """Notes signals in the block. A signal that came too late to end the training is sent again after it."""
         asked = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self.ask) for number in asked}
-        self._catches = hasattr(signal, "SIGCHLD")
+        self._hears_workers = hasattr(signal, "SIGCHLD")
         try:
             yield
         finally:
@@ -113,7 +114,7 @@ class Stop:
                 signal.signal(number, handler)
             if self._child_handler is not None:
                 signal.signal(signal.SIGCHLD, self._child_handler)
-            self._catches = False
+            self._hears_workers = False
         if self.number is not None:
             signal.raise_signal(self.number)
 

@@ -53,8 +53,8 @@ class Trainer:
         """Up to that many epochs, those before a resumption included.
 
         Raises:
-            TrainingDiverged: in place of an error that comes of numbers that are not finite.
-            Interrupted: in place of an error that came of being asked to stop.
+            TrainingDiverged: in place of an error that numbers which are not finite have caused.
+            Interrupted: in place of an error that a request to stop has caused.
         """
         try:
             keeper.begin()
