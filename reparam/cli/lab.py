@@ -22,6 +22,7 @@ def lab(
     steps: FromZero = 469,
     examples: Count = 32,
     repeats: Repeats = 100,
+    reference_repeats: Repeats = 2000,
     part: Literal["all", "posterior", "generative"] = "posterior",
     only: tuple[str, ...] = (),
     csv: Path | None = None,
@@ -40,6 +41,7 @@ def lab(
         steps: Of training before measuring, 128 images each, at most one pass; 0 measures at random weights.
         examples: Test images in the batch.
         repeats: Gradients drawn of each estimator, at least 20.
+        reference_repeats: Gradients in the average that stands for an exact gradient where none can be summed.
         part: Whose parameters the gradient is of.
         only: Estimators whose names contain one of these; all that take the latent, if not given.
         csv: File to write every number to.
@@ -87,7 +89,7 @@ def lab(
             f"{argument('only')} is {' '.join(only)!r}, and none of those takes {what}. Without {argument('only')} all "
             "that do are measured."
         )
-    found = rp.lab(model, x, chosen, repeats=repeats, part=part, seed=seed)
+    found = rp.lab(model, x, chosen, repeats=repeats, part=part, reference_repeats=reference_repeats, seed=seed)
     _show(found)
     for path, write in ((csv, found.to_csv), (figure, found.figure)):
         if path is not None:
