@@ -280,3 +280,12 @@ def test_a_model_in_16_bits_is_trained_and_evaluated(latent, dtype):
         found.elbo.monte_carlo_error, exact.elbo.monte_carlo_error
     )
     assert rp.traverse(model, x[:1], columns=3).isfinite().all()
+
+
+def test_a_run_in_bfloat16_is_given_back_in_bfloat16(tmp_path):
+    pixels = rp.SharedScaleGaussian(6, "optimal")  # its float32 buffer comes before any weight
+    model = rp.VAE(rp.Gaussian(2), pixels, rp.mlp(6, [4], 4), rp.mlp(2, [4], 6)).bfloat16()
+    rp.fit(model, rp.Pathwise(), torch.rand(20, 6), epochs=1, batch_size=10, run=tmp_path / "run")
+    found = rp.load(tmp_path / "run")
+    assert {parameter.dtype for parameter in found.parameters()} == {torch.bfloat16}
+    assert found.observation.mean_square == model.observation.mean_square

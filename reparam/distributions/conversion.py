@@ -13,8 +13,11 @@ from reparam.distributions.rounded import Rounded
 
 
 def ours(distribution: Distribution) -> Distribution:
-    """What has a KL: torch's Bernoulli and one-hot Categorical as this library's, whose KL broadcasts and stays finite;
-    a distribution with draws in 16 bits without their rounding."""
+    """The distribution to take a KL of.
+
+    torch's Bernoulli and one-hot Categorical become this library's, whose KL broadcasts and stays finite. Of draws
+    rounded to 16 bits the distribution before rounding is taken.
+    """
     base, num_axes = unwrap(distribution)
     if isinstance(distribution, Rounded):
         distribution = independent(base, num_axes)

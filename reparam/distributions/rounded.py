@@ -22,19 +22,19 @@ else:
 class Rounded(_Independent):
     """A distribution whose draws are in 16 bits, while its parameters, scores and moments stay in float32.
 
-    A draw is rounded to the nearest number of `dtype`, or to the next one inside where that is an end of the support
-    and the draw was not: a positive draw never becomes 0, and one below 1 never becomes 1. `log_prob` is the density of
-    `distribution` at the value it is given. (A `Flow` remembers its last draw: that one is scored unrounded, without
-    the inverse.)
+    A draw is rounded to the nearest number of `dtype` in the support. A draw inside stays inside: a positive draw never
+    becomes 0, and a draw below 1 never becomes 1. `log_prob` is the density of `distribution` at the given value, which
+    may be in any dtype. The exception is the last draw of a `Flow`, which the flow remembers: its score is the density
+    before rounding, which needs no inverse.
 
-    Rounding moves a draw by up to 2^-8 (bfloat16) or 2^-11 (float16) of itself. Where a scale is not well above that,
-    draws score too low: a normal number by `d^2 / 24 scale^2` nats on average, with d the distance between neighbouring
+    Rounding moves a draw by up to 2^-8 (bfloat16) or 2^-11 (float16) of itself. Rounded draws of a narrow distribution
+    score too low: a normal number by `d^2 / 24 scale^2` nats on average, where d is the distance between neighbouring
     numbers of `dtype`.
 
     Args:
-        distribution: with parameters in at least float32; what is inside of `Independent` is `base_dist`.
+        distribution: with parameters in at least float32. `base_dist` is the distribution inside its `Independent`s.
         dtype: of the draws, `torch.bfloat16` or `torch.float16`.
-        validate_args: check that values are in the support before they are scored.
+        validate_args: whether `log_prob` refuses values outside the support.
 
     Example:
         >>> from torch.distributions import Normal
@@ -91,7 +91,7 @@ class Rounded(_Independent):
             self._validate_sample(value)
         if (unrounded := self._remembered(value)) is not None:
             value = unrounded
-        elif not isinstance(self._element_support, LevelSet):  # levels are told by the resolution of the value's dtype
+        elif not isinstance(self._element_support, LevelSet):  # a level is recognised by the precision of the value
             value = at_least_float32(value)
         plain: Any = super()  # has no types
         log_prob: Tensor = plain.log_prob(value)
@@ -116,7 +116,7 @@ class Rounded(_Independent):
             return y.clamp_min(least_positive(self.dtype))
         if support.event_dim or support is constraints.real or isinstance(support, LevelSet):
             return y
-        wide = y.float()  # compared in 16 bits, 2064 is no more than 2060
+        wide = y.float()  # in bfloat16 the comparison 2064 <= 2060 is true
         stays = support.check(wide)
         if not support.is_discrete:
             for end in ("lower_bound", "upper_bound"):
