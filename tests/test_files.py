@@ -156,6 +156,16 @@ def test_metrics_are_appended_to_the_runs_own_file_alone(tmp_path, kind):
     assert not (tmp_path / "nothing").exists()
 
 
+@posix
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match=r"the run folder .*run cannot be written \(.*symbolic links\); choose another"):
+        Folder(Run(tmp_path / "run"), {})
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_a_link_that_appears_after_the_look_is_not_followed_either(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "a").symlink_to(tmp_path / "mine")
