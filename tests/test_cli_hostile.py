@@ -76,7 +76,7 @@ def test_what_files_hold_is_escaped_too(capsys, evil, tmp_path):
     code, text = printed(capsys, "compare", folder)
     assert code == 0
     assert f"{SHOWN} 1.00" in text
-    assert f", {SHOWN}, test data" in text
+    assert f", {SHOWN}, test data" in " ".join(text.split())
     (folder / "experiment.json").write_text(json.dumps({**record, "model": f"Gaussian(2) {EVIL}"}))
     assert printed(capsys, "sample", folder)[0] == 2
     (folder / "experiment.json").write_text(json.dumps({**record, "experiment": {EVIL: 1}}))

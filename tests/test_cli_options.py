@@ -253,7 +253,7 @@ def test_too_little_memory_is_told_as_such(capsys, place, monkeypatch):
     words = ("train", "gaussian", "--data", "d.npy", "--latent", f"Gaussian({10**13})", "--run", "new")
     code, out, err = call(capsys, *words)
     assert (code, out) == (1, "")
-    assert err.startswith("reparam: there is not enough memory for this.")
+    assert err.startswith("reparam: memory is full: ")
     assert not (place / "new").exists()
 
 

@@ -13,7 +13,7 @@ from torch.distributions.kl import _KL_REGISTRY
 from reparam import distributions as ours
 
 FORMS = {*MOMENTS, *WITH_A_VALUE, "entropy"}
-WITHOUT = {ours.Autoregressive, ours.Flow}  # their density is a network's
+WITHOUT = {ours.Autoregressive, ours.Flow, ours.Rounded}  # their density is a network's, or that of another of these
 ALL = [*EXACT, *LEVELS_AND_LOW_RANK]
 CASES = [
     pytest.param(case, form, id=f"{case.kind.__name__}-{form}-{index}")

@@ -58,7 +58,8 @@ def test_weights_are_those_at_the_beginning_of_the_epoch_that_broke_them(name, h
         with pytest.raises(rp.TrainingDiverged) as caught:
             rp.fit(model, estimator, examples(), epochs=2, batch_size=8, on_epoch=note, **broken(model, how, step))
         assert torch.equal(weights(model), starts[step // STEPS]), step
-        assert caught.value.step in (step, step + 1)
+        # infinite log-odds have a bound; what shows them is the update after it
+        assert caught.value.step in (step, step + 1, step + 2 * (how == "Inf"))
         assert "Lower the learning rate" in str(caught.value)
         if how != "lr" and check_every == 1:
             assert "parameter encoder.0.weight is not finite" in str(caught.value)

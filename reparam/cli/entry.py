@@ -89,8 +89,6 @@ def _told(error: BaseException) -> str:
         text = f"unexpected {type(error).__name__}: {text}. --debug shows where"
     if isinstance(error, OSError) and error.strerror:  # without the number that Python puts in front
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        text = f"there is not enough memory for this. Take smaller sizes, or a smaller batch ({text})"
     notes = getattr(error, "__notes__", [])
     if notes and text and not text.endswith("."):
         text += "."

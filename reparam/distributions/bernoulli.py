@@ -83,7 +83,9 @@ class Bernoulli(Distribution):
         minus = torch.full((), -1.0, dtype=logits.dtype, device=logits.device)
         log_prob = F.binary_cross_entropy_with_logits(logits, value, weight=minus, reduction="none")
         with torch.no_grad():  # what only an infinite logit makes so low; in place, as the loss keeps its inputs alone
-            torch.threshold_(log_prob, -torch.finfo(log_prob.dtype).max * torch.finfo(log_prob.dtype).eps / 4, -torch.inf)
+            torch.threshold_(
+                log_prob, -torch.finfo(log_prob.dtype).max * torch.finfo(log_prob.dtype).eps / 4, -torch.inf
+            )
         if self.means:
             return log_prob
         return torch.where((value == 0) | (value == 1), log_prob, -torch.inf)

@@ -31,6 +31,7 @@ class Ordinal(PerElement):
         num_levels: L, at least 2.
 
     Example:
+        >>> import torch
         >>> Ordinal(1, 4)(torch.tensor([0.0, 0.0])).log_prob(torch.tensor([[0.0], [3.0]])).exp()
         tensor([0.2500, 0.2500])
     """

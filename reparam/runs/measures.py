@@ -12,6 +12,7 @@ from reparam._tensors import unwrap
 from reparam.data import Data
 from reparam.distributions import Bernoulli
 from reparam.distributions.hyperspherical_uniform import unit_vector
+from reparam.distributions.support import simplex
 from reparam.hierarchy import Chain
 from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
@@ -53,7 +54,7 @@ def _kind(likelihood: Distribution, data: Data) -> str:
         return "unknown"
     if support.is_discrete:
         return PROBABILITY
-    surfaces = {constraints.simplex: "the simplex", unit_vector: "the sphere"}
+    surfaces = {constraints.simplex: "the simplex", simplex: "the simplex", unit_vector: "the sphere"}
     where = next((name for surface, name in surfaces.items() if support is surface), None)
     return DENSITY if where is None else f"{DENSITY} on {where}"
 

@@ -7,7 +7,7 @@ class TrainingDiverged(ArithmeticError):
     """The loss, a bound or a parameter became NaN or infinite.
 
     Attributes:
-        step: the first step, counted from 0, where that was so.
+        step: the first step, counted from 0, whose loss or update showed it.
         loss: the loss there; NaN if there was none.
         term: what is not finite.
         restored: whether the weights were put back to good ones, those at the beginning of the epoch. False where there

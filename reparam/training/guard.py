@@ -167,6 +167,8 @@ class Guard:
             remedy = "Lower control_lr, which the estimator's own parameters follow."
         elif self.x is not None and float(self.x.abs().max()) > _COUNTS:
             remedy = f"x reaches {float(self.x.abs().max()):.4g}. {_LOOK_AT_DATA}"
+        elif self.session.progress.step == 0:
+            remedy = _LOOK_AT_DATA
         weights = _AS_GIVEN
         if self.good is not None:
             self.good.restore()
