@@ -22,6 +22,7 @@ from reparam.draws import check_event
 from reparam.hierarchy import Chain
 from reparam.inspection import check_model, device_and_dtype, evaluating, own_random_numbers
 from reparam.model import LatentVariableModel
+from reparam.not_finite import faults_named
 
 AnyData = Data | Tensor | NDArray[Any] | Dataset[Any] | Iterable[Any]
 
@@ -85,7 +86,7 @@ class Fits:
     """Whether batches have the shape of the model's observations and lie in the support of its likelihood."""
 
     def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
-        with evaluating(model, seed=0):
+        with evaluating(model, seed=0), faults_named(model, x):
             self.likelihood = model.likelihood(model.posterior(x).sample((1,)))
         support: Any = self.likelihood.support
         self.device = x.device
@@ -213,6 +214,15 @@ class ForeignBatches:
         parts = (self.source, *samplers, *(getattr(sampler, "sampler", None) for sampler in samplers))
         found = [getattr(part, "generator", None) for part in parts]
         return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
+
+    @property
+    def cannot_repeat(self) -> str | None:
+        """The option of a loader by which a resumed pass gives other batches than the pass that was stopped."""
+        if getattr(self.source, "persistent_workers", False):
+            return "persistent_workers=True, whose random numbers are in no checkpoint"
+        if getattr(self.source, "num_workers", 0) and not getattr(self.source, "in_order", True):
+            return "in_order=False, which gives batches as the workers finish them"
+        return None
 
     def begin_epoch(self, number: int) -> None:
         """Tells a `DistributedSampler`, whose shuffle depends on nothing else."""

@@ -21,14 +21,14 @@ from reparam.draws import score
 from reparam.estimators import Estimator
 from reparam.hierarchy import Chain
 from reparam.inspection import (
-    broken_parameter,
     check_exact,
+    check_model,
     device_and_dtype,
     evaluating,
-    not_finite,
     own_random_numbers,
 )
 from reparam.model import LatentVariableModel
+from reparam.not_finite import NotFinite, broken_part, faults_named, not_finite
 from reparam.relaxation import RelaxedModel
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def evaluate(
 
     Raises:
         TypeError: a relaxed model.
-        ValueError: data outside the support of the likelihood; NaN in the model's parameters or in a bound.
+        ValueError: data outside the support of the likelihood; NaN in the model's parameters or in a bound; a
+            distribution that cannot be built from what the networks give. The message names the parameter or the term.
 
     Example:
         >>> from reparam import Gaussian, VAE, mlp
@@ -135,9 +136,10 @@ def evaluate(
             "evaluate takes the exact model and received a relaxed one, whose bounds are not those of the discrete "
             "model. Pass the model that was relaxed: relaxed_model.exact."
         )
+    check_model(model)
+    if (broken := broken_part(model)) is not None:
+        raise NotFinite(f"{broken} of the model holds NaN or Inf, so no bound can be computed.")
     batches = batches_for(model, data, min(batch_size, max_rows))
-    if (broken := broken_parameter(model)) is not None:
-        raise ValueError(f"parameter {broken} of the model holds NaN or Inf, so no bound can be computed.")
     with evaluating(model, seed):
         if fabric is None or fabric.world_size == 1:
             measured = [_measured(model, x, number, num_samples, max_rows) for number, x in enumerate(batches)]
@@ -162,12 +164,14 @@ def evaluate(
 
 def _measured(model: LatentVariableModel, x: Tensor, number: int, num_samples: int, max_rows: int) -> _Measured:
     """What is kept of batch `number`."""
-    if number == 0:
-        check_exact(model, x)
-    log_p, log_ratio, mean = _score_samples(model, x, num_samples, max_rows)
+    with faults_named(model, x, f"a bound cannot be computed in batch {number}: "):
+        if number == 0:
+            check_exact(model, x)
+        log_p, log_ratio, mean = _score_samples(model, x, num_samples, max_rows)
     columns = _per_example(log_p, log_ratio)
     if columns[0::2].isnan().any():
-        raise ValueError(f"a bound is NaN in batch {number}: {not_finite(model, x)}.")
+        term = not_finite(model, x) or "every term is finite on another draw"
+        raise NotFinite(f"a bound is NaN in batch {number}: {term}.")
     return columns, mean
 
 

@@ -17,6 +17,7 @@ from reparam._tensors import unwrap
 from reparam.hierarchy import Chain
 from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
+from reparam.not_finite import NotFinite
 from reparam.walks import between, moved
 
 
@@ -142,7 +143,7 @@ def _as_floats(images: Tensor) -> Tensor:
         raise TypeError(f"images are {images.dtype}; give floating point in [0, 1], or uint8 in 0 to 255.")
     pixels = images.detach().cpu().float()
     if not pixels.isfinite().all():
-        raise ValueError("images hold NaN or Inf; there is nothing to draw. Look at the model that made them.")
+        raise NotFinite("images hold NaN or Inf; there is nothing to draw. Look at the model that made them.")
     return pixels / 255 if images.dtype == torch.uint8 else pixels
 
 

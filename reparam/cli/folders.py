@@ -75,7 +75,10 @@ def kept(run: Path) -> Iterator[None]:
     except TrainingDiverged as error:
         left = checkpoints(run)
         if left:
-            error.add_note(f"{run} keeps the checkpoint before that, {left[-1].name}, and its metrics.")
+            error.add_note(
+                f"{run} keeps the checkpoint before that, {left[-1].name}, and its metrics. A resume takes the same "
+                "steps to the same end, so train anew with other options, in another folder or with --overwrite."
+            )
         raise
     except (OSError, RuntimeError, KeyboardInterrupt) as error:
         if checkpoints(run):

@@ -34,7 +34,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 
 def measured(value: Mapping[str, Any]) -> str:
-    """A mean with its standard error, in nats."""
+    """A mean with its standard error, in nats; null stands for a mean that is not finite."""
+    if value["value"] is None:
+        return "not finite"
     error = value["standard_error"]
     return f"{value['value']:.2f}" + ("" if error is None else f" +/- {error:.2f}")
 

@@ -18,9 +18,10 @@ from reparam.experiment import Experiment
 from reparam.experiment.build import build_estimator, build_lr, build_model, build_optimizer
 from reparam.experiment.presets import presets
 from reparam.model import VAE
+from reparam.not_finite import NotFinite
 from reparam.runs.launching import device_of
 from reparam.runs.reading import check_data, data_of, experiment_of, saved
-from reparam.training import Epoch, Run, Validation, fit
+from reparam.training import Epoch, Run, TrainingDiverged, Validation, fit
 from reparam.training.keeper import named
 from reparam.training.place import Alone, Place, Through
 from reparam.training.record import described, shown
@@ -184,7 +185,11 @@ def _measured(folder: Path, model: VAE, data: Splits, num_samples: int, fabric: 
     read = place.first(lambda: (*saved(folder, "auto"), read_object(path)))
     name, tree, summary = place.broadcast(read)  # of several machines only the first need have the folder
     load_state(model, tree["model"])
-    found = evaluate(model, data.test, num_samples=num_samples, fabric=fabric)
+    try:
+        found = evaluate(model, data.test, num_samples=num_samples, fabric=fabric)
+    except NotFinite as error:
+        term, weights = f"on the test data {error}".rstrip("."), f"those of {name}"
+        raise TrainingDiverged(summary["steps"], -summary["train"]["value"], term, False, weights) from error
     test = {"checkpoint": name, "protocol": data.test.protocol, "checksum": checksum(data.test), **named(found)}
     measured: dict[str, Any] = {**summary, "test": test}
     place.first(lambda: write_json(path, measured))

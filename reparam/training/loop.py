@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -17,16 +18,18 @@ from reparam.data import Batches
 from reparam.estimators import Estimator
 from reparam.inspection import check_model, device_and_dtype, modes_kept, modules_of
 from reparam.model import LatentVariableModel
+from reparam.not_finite import NotFinite
 from reparam.schedules import Schedule
 from reparam.training.control import Control
 from reparam.training.epoch import Epoch
+from reparam.training.guard import never_good
 from reparam.training.keeper import Keeper
 from reparam.training.place import Alone, Place, Through
 from reparam.training.record import record_of, shown
 from reparam.training.run import Folder, Run
 from reparam.training.session import Session
 from reparam.training.step import StepModule
-from reparam.training.stop import Stop, stoppable
+from reparam.training.stop import Interrupted, Stop, stoppable
 from reparam.training.trainer import Trainer
 from reparam.training.validation import Validation
 
@@ -73,7 +76,7 @@ def fit(
         on_epoch: called with an `Epoch` after each pass: the place for pictures, tests, your own schedule.
         validation: data to measure the exact bound on after each epoch, or a `Validation`, which also stops early.
         run: folder to keep the training in, or a `Run`, by which it is also resumed; `rp.load` gives the model back.
-            Ctrl-C and SIGTERM then end it after the step it is in, with all saved.
+            Ctrl-C, SIGTERM and a closed terminal then end it after the step it is in, with all saved.
         compile: let torch.compile make model and estimator one kernel; the first step takes from seconds to a minute.
             Not for estimators with parameters of their own.
         fabric: a launched `lightning_fabric.Fabric` with the devices, the processes and the precision to train with.
@@ -85,9 +88,11 @@ def fit(
     Raises:
         TypeError, ValueError: arguments or data that cannot be trained on, a run that is there already or was of
             something else; the message says what to do.
-        TrainingDiverged: the loss or a parameter became NaN or infinite; the message names the step and the term. The
-            model is left with finite weights: those before that step, or those at the beginning of the epoch.
-        Interrupted: Ctrl-C or SIGTERM, in a run.
+        TrainingDiverged: the loss, a bound or a parameter became NaN or infinite; the message names the step, the term
+            and what to do. The model is left with the weights at the beginning of the epoch. If the very first loss of
+            that epoch was not finite, these weights are at fault, and those of the epoch before are put back. An
+            `optimizer` whose averages are not finite forgets them.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal, in a run.
         OSError: a run's folder cannot be written.
     """
     _check(estimator, epochs, lr, control_lr, optimizer, clip, on_epoch)
@@ -101,7 +106,10 @@ def fit(
     optimizer = optimizer or _adam(model, 1e-3 if callable(lr) else lr, place)
     step = StepModule(model)
     stepping = place.set_up(step, optimizer, compile)
-    batches = batches_for(model, data, batch_size, shuffle=True)
+    try:
+        batches = batches_for(model, data, batch_size, shuffle=True)
+    except NotFinite as error:
+        raise never_good(str(error)) from error
     if isinstance(batches, ForeignBatches) and batches.once_only and epochs > 1:
         raise ValueError(
             f"data is an iterator, which can be gone over once, and epochs is {epochs}. Pass a list, a DataLoader, "
@@ -118,6 +126,12 @@ def fit(
         folder, stop = None, Stop()
         if run is not None:
             run = run if isinstance(run, Run) else Run(run)
+            if isinstance(batches, ForeignBatches) and batches.cannot_repeat is not None:
+                warnings.warn(
+                    f"the data loader has {batches.cannot_repeat}: once resumed, this run does not end in the same "
+                    "bits as without the interruption. Leave that option out where this matters.",
+                    stacklevel=2,
+                )
             name = getattr(optimizer, "name", type(optimizer).__name__)
             settings = {"batch_size": batch_size, "optimizer": name, "lr": shown(lr), "clip": clip}
             folder = place.first(partial(_folder, run, model, estimator, data, settings))
@@ -127,11 +141,14 @@ def fit(
         stack.enter_context(modes_kept(model))
         if isinstance(model, nn.Module) and not model.training:
             model.train()
-        keeper = Keeper(session, validation, run, folder, stop)
+        trainer = Trainer(session, step, stepping, batches, lr, clip)
+        keeper = Keeper(session, trainer.guard, validation, run, folder, stop)
         try:
-            return Trainer(session, step, stepping, batches, lr, clip).train(epochs, keeper, on_epoch)
-        except (TypeError, ValueError):
-            if folder is not None and folder.fresh and session.progress.step == 0:
+            return trainer.train(epochs, keeper, on_epoch)
+        except Interrupted:
+            raise
+        except BaseException:
+            if folder is not None and folder.fresh and folder.writable and session.progress.step == 0:
                 folder.discard()  # a run that could not begin is not to stand in the way of the next one
             raise
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from operator import length_hint
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], description: str, status: Callable[[], str] = str, shown: bool = True) -> Iterator[T]:
+def progress(
+    items: Iterable[T], description: str, status: Callable[[], str] = str, shown: bool = True
+) -> Generator[T, None, None]:
     """The same items, with a bar on standard error while they pass; nothing at all where that is no terminal.
 
     Args:

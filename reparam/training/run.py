@@ -96,6 +96,7 @@ class Folder:
         self.board: Any = None
         self.steps_end = 0  # how long the metrics were after the last step of the epoch
         self.written = time.monotonic()
+        self.writable = True  # until a file of it cannot be written
 
     def newest(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint that is whole, as a last resort the best; damaged ones are reported.
@@ -153,10 +154,15 @@ class Folder:
         """Whether it is time for a checkpoint."""
         return time.monotonic() - self.written >= self.run.checkpoint_seconds
 
-    def checkpoint(self, tree: Mapping[str, Any]) -> None:
-        """Writes the state, then removes all but the last two checkpoints."""
+    def checkpoint(self, tree: Mapping[str, Any], size: int | None = None) -> None:
+        """Writes the state, then removes all but the last two checkpoints.
+
+        Args:
+            tree: the state.
+            size: how long the metrics were at that moment; as long as they are now, if not given.
+        """
         name = f"step-{tree['progress']['step']:09d}.{tree['progress']['epoch']:06d}"
-        self._write(name, tree, self.metrics_bytes())
+        self._write(name, tree, self.metrics_bytes() if size is None else size)
         for old in checkpoints(self.path)[:-KEPT]:
             old.unlink()
         self.written = time.monotonic()
@@ -175,9 +181,14 @@ class Folder:
         return os.fstat(self.metrics.fileno()).st_size
 
     def _write(self, name: str, tree: Mapping[str, Any], size: int) -> None:
-        write_checkpoint(self.path / CHECKPOINTS / f"{name}.safetensors", {**tree, "metrics_bytes": size})
+        try:
+            write_checkpoint(self.path / CHECKPOINTS / f"{name}.safetensors", {**tree, "metrics_bytes": size})
+        except OSError:
+            self.writable = False
+            raise
 
     def _unwritten(self, error: OSError) -> OSError:
+        self.writable = False
         return type(error)(
             error.errno, f"{self.path / METRICS} cannot be written ({error.strerror}); the checkpoints are untouched"
         )

@@ -88,9 +88,10 @@ class Session:
     def tree(self) -> dict[str, Any]:
         """Everything, collected from all ranks; every rank must call it."""
         progress = self.progress
+        before_first_batch = {} if progress.batch else self.epoch_start  # a loader has drawn its order since
         mine = {
             "epoch_start": self.epoch_start,
-            "now": self._now or random_state(self.device, self.generators),
+            "now": before_first_batch or self._now or random_state(self.device, self.generators),
             "losses": numbers(progress.losses),
             "sizes": torch.tensor(progress.sizes, dtype=torch.int64),
         }
@@ -153,6 +154,11 @@ class Session:
         return [p for group in self.optimizer.param_groups for p in group["params"] if id(p) not in held]
 
     _now: dict[str, Any] | None = None
+
+    def next_epoch(self) -> None:
+        """Goes on to the next epoch."""
+        self.progress.next_epoch()
+        self.epoch_start = {}
 
     def begin_epoch(self) -> None:
         """Notes the random numbers that the order of this epoch is drawn from; in a resumed one goes back to them."""
