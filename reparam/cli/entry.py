@@ -8,19 +8,20 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import tyro
 
 from reparam._nearest import nearest
 from reparam.cli.app import app, groups
+from reparam.cli.ending import drop_unread, ended_by_signals
 from reparam.experiment.presets import presets
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _DESCRIPTION = (
-    "Deep latent-variable models on torch.distributions. Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted "
-    "after saving. --debug with any command shows where an error came from; --version prints the version."
+    "Deep latent-variable models on torch.distributions. Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted, "
+    "a training after saving. --debug with any command shows where an error came from; --version prints the version."
 )
 _CAUGHT = (
     *(KeyboardInterrupt, ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError),
@@ -44,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = [each for each in given if each != "--debug"]
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it says of itself is not ours to say
     try:
-        with _one_line_warnings():
+        with _one_line_warnings(), ended_by_signals():
             check_names(given)
             call = parsed(["version"] if given == ["--version"] else given)
             call()
-    except BrokenPipeError as error:  # who read our output has gone: there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.stdout.flush()
+    except BrokenPipeError as error:  # nobody reads the output any more
         raise SystemExit(FAILED) from error
     except _CAUGHT as error:
         if debug:
@@ -58,10 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             error, KeyboardInterrupt | ValueError | TypeError | OSError
         )  # what all ranks raise together
         if not (shared and _is_another_rank()):
-            print(f"reparam: {_told(error)}", file=sys.stderr)
+            _say(_told(error))
         elif isinstance(error, KeyboardInterrupt):  # else the launcher takes it for a crash, and kills the first rank
             raise SystemExit(DONE) from None
         raise SystemExit(_code(error)) from (None if isinstance(error, KeyboardInterrupt) else error)
+    finally:
+        drop_unread()
 
 
 def parsed(given: Sequence[str]) -> Callable[[], None]:
@@ -107,12 +110,18 @@ def _told(error: BaseException) -> str:
     return text or ("interrupted." if isinstance(error, KeyboardInterrupt) else type(error).__name__)
 
 
+def _say(text: str) -> None:
+    """Prints a line on standard error, if anybody still reads that."""
+    with suppress(OSError):
+        print(f"reparam: {text}", file=sys.stderr)
+
+
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
     """Without the file and the line of code, which say nothing to whoever typed the command."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"reparam: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        _say(f"warning: {' '.join(str(message).split())}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show
