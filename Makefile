@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test pictures tables clean
+.PHONY: run test test-oldest pictures tables clean
 
 run: .venv/run.done
 	$(BIN)/python scripts/run_examples.py
@@ -15,6 +15,11 @@ test: .venv/test.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal
+
+# The same tests with the oldest versions that pyproject.toml claims, in an environment of their own.
+test-oldest: export OMP_NUM_THREADS := 1
+test-oldest: .venv-oldest/test.done
+	.venv-oldest/bin/pytest -n auto --dist worksteal
 
 pictures: .venv/test.done
 	$(BIN)/python scripts/pictures.py
@@ -33,5 +38,11 @@ tables: .venv/test.done
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements-dev.txt
 	touch $@
 
+.venv-oldest/test.done: requirements-oldest.txt pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --disable-pip-version-check -q -r requirements-oldest.txt
+	.venv-oldest/bin/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $@
+
 clean:
-	rm -rf .venv results
+	rm -rf .venv .venv-oldest results

@@ -42,8 +42,6 @@ from .estimators import Stages as Stages
 from .estimators import StraightThrough as StraightThrough
 from .estimators import UnorderedSet as UnorderedSet
 from .estimators import WakeSleep as WakeSleep
-from .evaluation import Evaluation as Evaluation
-from .evaluation import Measurement as Measurement
 from .evaluation import evaluate as evaluate
 from .evaluation import mean_loss as mean_loss
 from .experiment.config import Experiment as Experiment
@@ -86,6 +84,9 @@ from .hierarchy import Ladder as Ladder
 from .laboratory import Finding as Finding
 from .laboratory import Lab as Lab
 from .laboratory import lab as lab
+from .measurement import Evaluation as Evaluation
+from .measurement import Measurement as Measurement
+from .measurement import UnreliableWeights as UnreliableWeights
 from .model import VAE as VAE
 from .model import LatentVariableModel as LatentVariableModel
 from .networks import Log1p as Log1p
@@ -99,6 +100,7 @@ from .priors import MixturePrior as MixturePrior
 from .priors import VampPrior as VampPrior
 from .relaxation import relax as relax
 from .runs import load as load
+from .runs import measurements as measurements
 from .runs import train as train
 from .schedules import cosine as cosine
 from .schedules import exponential as exponential

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 T = TypeVar("T")
@@ -36,8 +38,9 @@ class memo(Generic[T]):
 
 
 def log_mean_exp(log_values: Float[Tensor, "K *rest"]) -> Float[Tensor, "*rest"]:
-    """log of the mean of `exp(log_values)` over the first axis, without overflow."""
-    return that_count(log_values).logsumexp(0) - math.log(log_values.shape[0])
+    """log of the mean of `exp(log_values)` over the first axis, without overflow; `-inf` where all of them are."""
+    mean = that_count(log_values).logsumexp(0) - math.log(log_values.shape[0])
+    return mean.masked_fill(log_values.detach().amax(0) == -torch.inf, -torch.inf)
 
 
 def shares(log_weight: Float[Tensor, "K *rest"]) -> Float[Tensor, "K *rest"]:
@@ -51,10 +54,28 @@ def that_count(log_values: Tensor) -> Tensor:
 
     Below the square of the unit roundoff (1e-14 in float32) the terms get no gradient. Where 50 samples compete most
     weights are e^-40 of the largest and less, and their gradients reach the matrix products of the backward pass as
-    denormal numbers, on which a CPU is five times as slow.
+    denormal numbers, on which a CPU is five times as slow. Where all values are `-inf`, all become the lowest finite
+    number, so that their differences are zero and not NaN.
     """
-    least = 2 * math.log(torch.finfo(log_values.dtype).eps)
-    return log_values.clamp_min(log_values.detach().amax(0) + least)
+    info = torch.finfo(log_values.dtype)
+    least = log_values.detach().amax(0) + 2 * math.log(info.eps)
+    return log_values.clamp_min(least.clamp_min(info.min))
+
+
+def possible(log_values: Tensor) -> Tensor:
+    """`log_values` with zero, a constant, for each `-inf`: the terms of a sum that have a gradient."""
+    return log_values.masked_fill(log_values.detach() == -torch.inf, 0.0)
+
+
+def normalized(logits: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
+    """`log_softmax` on the last axis in its limits: a logit of `inf` leaves `-inf` to the finite ones beside it.
+
+    Differences above 1e28 nats count as infinite. Infinite logits get no gradient.
+    """
+    return F.threshold(F.hardtanh(logits, -torch.inf, 1e30).log_softmax(-1), -1e28, -torch.inf)
+
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -62,7 +83,53 @@ def at_least_float32(x: Tensor) -> Tensor:
 
     The tails of the relaxed distributions need more than the 10 bits of float16 or the 7 of bfloat16.
     """
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return x.float() if x.dtype in HALF else x
+
+
+class _Widened(torch.autograd.Function):
+    """Half-precision numbers as float32, whose gradient comes back inside the range of the half precision."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.float()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        ctx.dtype = inputs[0].dtype
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return within_range(gradient, ctx.dtype)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Half-precision numbers as float32. A gradient that float16 cannot hold becomes its largest number, not inf."""
+    function: Any = _Widened  # has no types
+    wide: Tensor = function.apply(x)
+    return wide
+
+
+def widened_module(module: nn.Module) -> nn.Module:
+    """A module that computes in float32 with the 16-bit weights of `module`, which get its gradients.
+
+    Its tensors are those of this moment: make one for each use.
+    """
+    twin = copy.copy(module)
+    for kind in ("_parameters", "_buffers"):
+        tensors: dict[str, Tensor | None] = module.__dict__[kind]
+        wide = {name: widened(x) if x is not None and x.dtype in HALF else x for name, x in tensors.items()}
+        twin.__dict__[kind] = wide
+    children = module._modules.items()
+    twin.__dict__["_modules"] = {name: None if child is None else widened_module(child) for name, child in children}
+    return twin
+
+
+def least_positive(dtype: torch.dtype) -> float:
+    """The least number above 0 that draws take: the smallest normal one, or in float16 the smallest of all, 6e-8."""
+    info = torch.finfo(dtype)
+    return info.tiny * info.eps if dtype == torch.float16 else info.tiny
 
 
 def within_range(y: Tensor, dtype: torch.dtype) -> Tensor:

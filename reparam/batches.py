@@ -15,14 +15,18 @@ from torch.distributions import Distribution, constraints
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, default_collate
 
 from reparam._checks import whole
+from reparam._spelling import public
 from reparam._tensors import unwrap
-from reparam.data import Batches, Data, as_batch, as_data, as_tensor
+from reparam.data import Batches, Data, as_batch, as_data, as_tensor, is_table
+from reparam.data.data import stored_batch
+from reparam.data.protocols import bits_as_bytes
 from reparam.distributions import LevelSet
 from reparam.distributions.elementwise import OpenUnitInterval
 from reparam.draws import check_event
 from reparam.hierarchy import Chain
 from reparam.inspection import check_model, device_and_dtype, evaluating, own_random_numbers
 from reparam.model import LatentVariableModel
+from reparam.not_finite import faults_named
 
 AnyData = Data | Tensor | NDArray[Any] | Dataset[Any] | Iterable[Any]
 
@@ -34,8 +38,8 @@ def batches_for(
 
     Args:
         model: whose device and precision the batches get.
-        data: `Data`, a tensor, an array, a torch `Dataset` of examples, or an iterable of batches such as a
-            `DataLoader`.
+        data: `Data`, a table of examples (a tensor, an array of any library, a sparse matrix, a data frame, a list of
+            lists of numbers), a torch `Dataset` of examples, or an iterable of batches such as a `DataLoader`.
         batch_size: examples a batch; an iterable of batches brings its own.
         shuffle: a new order at every pass; any iterable brings its own.
         drop_last: leave out a last batch that is shorter than the others.
@@ -47,7 +51,7 @@ def batches_for(
     """
     check_model(model)
     device, dtype = device_and_dtype(model)
-    if isinstance(data, Data | Tensor | np.ndarray):
+    if isinstance(data, Data) or is_table(data):
         examples = as_data(data, dtype).to(device)
         with own_random_numbers(device, seed=0):  # "dynamic" data draw bits when they are looked at
             fits = Fits(model, examples[:1])
@@ -64,7 +68,7 @@ def batches_for(
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise TypeError(
             f"data is a {type(data).__name__}; it must be Data, a tensor, an array, or an iterable of batches. "
-            "Of mnist(...) pass a part: mnist(...).train."
+            "Of load_data(...) or mnist(...) pass a part: mnist(...).train; of a file its data: load_data(path).train."
         )
     if drop_last:
         raise ValueError(
@@ -111,7 +115,7 @@ class Fits:
     """
 
     def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
-        with evaluating(model, seed=0):
+        with evaluating(model, seed=0), faults_named(model, x):
             self.likelihood = model.likelihood(model.prior().sample((1, 1)))
         _warn_of_probabilities(self.likelihood)
         support: Any = self.likelihood.support
@@ -221,8 +225,9 @@ def _remedy(support: Any, low: float, high: float) -> str:
         )
     if isinstance(support, LevelSet) or support is constraints.nonnegative_integer:
         return (
-            "Counts and levels are whole numbers, passed as rp.Data(counts.float()): bytes (uint8) are divided by 255. "
-            "For grey values choose an observation family such as Bernoulli, Gaussian or DiscretizedLogistic."
+            f"Counts and levels are whole numbers, passed as {public('Data')}(counts.float()): bytes (uint8) are "
+            "divided by 255. For grey values choose an observation family such as Bernoulli, Gaussian or "
+            "DiscretizedLogistic."
         )
     return "Rescale the data, or choose an observation family with that support, such as Gaussian."
 
@@ -265,6 +270,15 @@ class ForeignBatches:
         found = [getattr(part, "generator", None) for part in parts]
         return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
 
+    @property
+    def cannot_repeat(self) -> str | None:
+        """The option of a loader by which a resumed pass gives other batches than the pass that was stopped."""
+        if getattr(self.source, "persistent_workers", False):
+            return "persistent_workers=True, whose random numbers are in no checkpoint"
+        if getattr(self.source, "num_workers", 0) and not getattr(self.source, "in_order", True):
+            return "in_order=False, which gives batches as the workers finish them"
+        return None
+
     def begin_epoch(self, number: int) -> None:
         """Tells a `DistributedSampler`, whose shuffle depends on nothing else."""
         if self.sampler is not None:
@@ -275,12 +289,16 @@ class ForeignBatches:
 
     def __iter__(self) -> Iterator[Tensor]:
         fits: Fits | None = None
-        start = 0
+        start, largest_byte = 0, 0
         for item in self.source:
-            x = as_batch(item, self.device, self.dtype)
+            values = stored_batch(item)
+            x = as_batch(values, self.device, self.dtype)
             if not self.checked:
                 fits = fits or Fits(self.model, x[:1])
                 fits.check(x, start)
                 start += len(x)
+                largest_byte = max(largest_byte, int(values.max()) if values.dtype == torch.uint8 else 255)
             yield x
+        if not self.checked and largest_byte == 1:
+            raise bits_as_bytes()
         self.checked = True

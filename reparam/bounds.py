@@ -1,4 +1,7 @@
-"""Bounds: what is maximised. Pure functions of log-weights, `[K, B] -> [B]`, or of a likelihood and a KL."""
+"""Bounds: what is maximised. Pure functions of log-weights, `[K, B] -> [B]`, or of a likelihood and a KL.
+
+A weight of zero is a log-weight of `-inf`. The bound is then the limit, `-inf` or finite, and its gradient is finite.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reparam._checks import number, positive
-from reparam._tensors import log_mean_exp
+from reparam._tensors import log_mean_exp, possible
 from reparam.schedules import Schedule, value_at
 
 Bound = Callable[[Tensor], Tensor]
@@ -63,8 +66,14 @@ class renyi:
     def __call__(self, log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
         if self.alpha == 1:
             return elbo(log_weight)
+        if self.alpha < 1:
+            return self._of(log_weight)
+        impossible = (log_weight.detach() == -torch.inf).any(0)  # one weight of zero has the power infinity
+        return self._of(possible(log_weight)).masked_fill(impossible, -torch.inf)
+
+    def _of(self, log_weight: Tensor) -> Tensor:
         power = 1 - self.alpha
-        mean = log_weight.mean(0)
+        mean = possible(log_weight.mean(0))  # any finite number would do
         exponent = power * (log_weight - mean)
         # near alpha = 1 the logarithm is of a number near 1, whose digits expm1 and log1p keep
         near = exponent.abs().amax(0) < 0.5
@@ -93,6 +102,8 @@ class tvo:
     partition: tuple[float, ...] = (0.0, 0.1, 0.3)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.partition, tuple | list):
+            raise TypeError(f"partition is {self.partition!r}; it must be a tuple of numbers, such as (0.0, 0.1, 0.3).")
         for beta in self.partition:
             number("a point of the partition", beta)
         ends = (*self.partition, 1.0)
@@ -108,15 +119,17 @@ class tvo:
 
     def __call__(self, log_weight: Float[Tensor, "K B"]) -> Float[Tensor, "B"]:
         betas, widths = self.steps(log_weight)
-        return (widths * tempered(betas, log_weight).softmax(1) * log_weight).sum((0, 1))
+        share = tempered(betas, log_weight).softmax(1)
+        return (widths * share * torch.where(share > 0, log_weight, 0.0)).sum((0, 1))
 
     def __str__(self) -> str:
         return f"tvo_{len(self.partition)}"
 
 
 def tempered(betas: Tensor, log_weight: Tensor) -> Tensor:
-    """`log w^beta`, where `w^0 = 1` even of a weight of zero."""
-    return torch.where(betas == 0, 0.0, betas * log_weight)
+    """`log w^beta`, where `w^0 = 1` even of a weight of zero; zero where all weights are, so that they share alike."""
+    alike = (betas == 0) | (log_weight.detach().amax(0) == -torch.inf)
+    return torch.where(alike, 0.0, betas * log_weight)
 
 
 class PenalisedBound(ABC):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,72 +20,23 @@ from reparam.distributions import VonMises
 from reparam.draws import score
 from reparam.estimators import Estimator
 from reparam.hierarchy import Chain
+from reparam.importance import FEWEST, jackknife, pareto_k, reliable_below
 from reparam.inspection import (
-    broken_parameter,
     check_exact,
+    check_model,
     device_and_dtype,
     evaluating,
-    not_finite,
     own_random_numbers,
 )
+from reparam.measurement import Evaluation, Measurement, UnreliableWeights
 from reparam.model import LatentVariableModel
+from reparam.not_finite import NotFinite, broken_part, faults_named, not_finite
 from reparam.relaxation import RelaxedModel
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _Measured = tuple[Tensor, Tensor | None]  # a column for each example of a batch; the posterior's means
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A mean over examples, in nats per example.
-
-    Attributes:
-        value: the mean.
-        standard_error: of the mean as a statement about the population the examples come from.
-        monte_carlo_error: of the mean as a statement about these very examples: the part that more samples of z would
-            remove. NaN for a single sample.
-    """
-
-    value: float
-    standard_error: float
-    monte_carlo_error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} +/- {self.standard_error:.4f}"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found, in nats per example.
-
-    Attributes:
-        elbo: mean of log w; a lower bound of log p(x) in expectation.
-        iwae: the importance-weighted bound with K = `num_samples`; a tighter lower bound in expectation.
-        log_likelihood: log p(x) from the same K weights, their bias of order 1/K removed by the jackknife. An estimate,
-            not a bound; trust it where it is close to `iwae`.
-        rate: mean of log q(z|x) - log p(z), an estimate of KL(q || p).
-        distortion: mean of -log p(x|z); `elbo = -rate - distortion`.
-        active_units: latent variables whose posterior mean varies over the data by more than 0.01 (variance); None
-            where the posterior has no mean in closed form.
-        num_samples: K.
-        num_examples: N.
-
-    Reference:
-        Burda, Grosse, Salakhutdinov, 2015, arXiv 1509.00519, equation 8 and section 5.2 (active units); Nowozin,
-        Debiasing Evidence Approximations: On Importance-weighted Autoencoders and Jackknife Variational Inference,
-        ICLR 2018 (log_likelihood).
-    """
-
-    elbo: Measurement
-    iwae: Measurement
-    log_likelihood: Measurement
-    rate: Measurement
-    distortion: Measurement
-    active_units: int | None
-    num_samples: int
-    num_examples: int
 
 
 def evaluate(
@@ -119,7 +70,11 @@ def evaluate(
 
     Raises:
         TypeError: a relaxed model.
-        ValueError: data outside the support of the likelihood; NaN in the model's parameters or in a bound.
+        ValueError: data outside the support of the likelihood; NaN in the model's parameters or in a bound; a
+            distribution that cannot be built from what the networks give. The message names the parameter or the term.
+
+    Warns:
+        UnreliableWeights: from 100 samples on, if `Evaluation.unreliable` is more than one half.
 
     Example:
         >>> from reparam import Gaussian, VAE, mlp
@@ -135,9 +90,10 @@ def evaluate(
             "evaluate takes the exact model and received a relaxed one, whose bounds are not those of the discrete "
             "model. Pass the model that was relaxed: relaxed_model.exact."
         )
+    check_model(model)
+    if (broken := broken_part(model)) is not None:
+        raise NotFinite(f"{broken} of the model holds NaN or Inf, so no bound can be computed.")
     batches = batches_for(model, data, min(batch_size, max_rows))
-    if (broken := broken_parameter(model)) is not None:
-        raise ValueError(f"parameter {broken} of the model holds NaN or Inf, so no bound can be computed.")
     with evaluating(model, seed):
         if fabric is None or fabric.world_size == 1:
             measured = [_measured(model, x, number, num_samples, max_rows) for number, x in enumerate(batches)]
@@ -155,19 +111,32 @@ def evaluate(
         raise ValueError("data gave no batch; there is nothing to evaluate.")
     table = torch.cat([columns for columns, _ in measured], 1)
     means = [mean for _, mean in measured if mean is not None]
-    elbo, iwae, log_likelihood, rate, distortion = (_measure(*pair) for pair in table.split(2))
+    elbo, iwae, log_likelihood, rate, distortion = (_measure(*pair) for pair in table[:-1].split(2))
     active_units = _active_units(torch.cat(means)) if means else None
-    return Evaluation(elbo, iwae, log_likelihood, rate, distortion, active_units, num_samples, table.shape[1])
+    k, unreliable = _reliability(table[-1], num_samples)
+    if unreliable is not None and unreliable > 0.5 and (fabric is None or fabric.is_global_zero):
+        warnings.warn(
+            f"the importance weights of most examples have too heavy a tail for {num_samples} samples (Pareto's k is "
+            f"above {reliable_below(num_samples):.2f}): log_likelihood may be too low by far more than its error. "
+            "Report iwae, which is a lower bound whatever the tail.",
+            UnreliableWeights,
+            stacklevel=2,
+        )
+    return Evaluation(
+        elbo, iwae, log_likelihood, rate, distortion, k, unreliable, active_units, num_samples, table.shape[1]
+    )
 
 
 def _measured(model: LatentVariableModel, x: Tensor, number: int, num_samples: int, max_rows: int) -> _Measured:
     """What is kept of batch `number`."""
-    if number == 0:
-        check_exact(model, x)
-    log_p, log_ratio, mean = _score_samples(model, x, num_samples, max_rows)
+    with faults_named(model, x, f"a bound cannot be computed in batch {number}: "):
+        if number == 0:
+            check_exact(model, x)
+        log_p, log_ratio, mean = _score_samples(model, x, num_samples, max_rows)
     columns = _per_example(log_p, log_ratio)
-    if columns[0::2].isnan().any():
-        raise ValueError(f"a bound is NaN in batch {number}: {not_finite(model, x)}.")
+    if columns[:-1:2].isnan().any():
+        term = not_finite(model, x) or "every term is finite on another draw"
+        raise NotFinite(f"a bound is NaN in batch {number}: {term}.")
     return columns, mean
 
 
@@ -217,11 +186,14 @@ def _posterior_mean(posterior: Distribution) -> Tensor | None:
 
 
 def _per_example(log_likelihood: Tensor, log_ratio: Tensor) -> Tensor:
-    """Rows of value and squared Monte Carlo error, in the order of `Evaluation`'s measurements; a column an example."""
+    """Rows of value and squared Monte Carlo error, in the order of `Evaluation`'s measurements, then Pareto's k."""
     log_weight = log_likelihood - log_ratio
-    debiased, squared_error = _jackknife(log_weight)
-    bounds = torch.stack([log_mean_exp(log_weight), squared_error, debiased, squared_error])
-    return torch.cat([_mean(log_weight), bounds, _mean(log_ratio), _mean(-log_likelihood)])
+    log_p, error_of_log_p, error_of_bound = jackknife(log_weight)
+    bounds = torch.stack([log_mean_exp(log_weight), error_of_bound, log_p, error_of_log_p])
+    unknown = torch.full_like(log_p, math.nan)
+    k = pareto_k(log_weight) if len(log_weight) >= FEWEST else unknown
+    rows = [_mean(log_weight), bounds, _mean(log_ratio), _mean(-log_likelihood), k.unsqueeze(0)]
+    return torch.cat(rows)
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -230,31 +202,17 @@ def _mean(values: Tensor) -> Tensor:
     return torch.stack([values.mean(0), error])
 
 
-def _jackknife(log_weight: Tensor) -> tuple[Tensor, Tensor]:
-    """log mean weight without its bias of order 1/K, and the squared error of either; each `[B]`.
-
-    From the bound `L` of all K weights and the K bounds `L_k` that leave one out: `K L - (K - 1) mean L_k`.
-    """
-    num_samples = len(log_weight)
-    if num_samples == 1:
-        return log_weight[0], torch.full_like(log_weight[0], math.nan)
-    share = log_weight.softmax(0)
-    # The others' share is 1 - share; where one weight is nearly all, that has no digits left, so they are added up.
-    top = share.argmax(0, keepdim=True)
-    others = (1 - share).scatter(0, top, share.scatter(0, top, 0.0).sum(0, keepdim=True))
-    log_total = log_weight.logsumexp(0)
-    left_out = log_total + others.clamp_min(torch.finfo(others.dtype).tiny).log() - math.log(num_samples - 1)
-    bound = log_total - math.log(num_samples)
-    squared_error = (left_out - left_out.mean(0)).square().sum(0) * (num_samples - 1) / num_samples
-    debiased = num_samples * bound - (num_samples - 1) * left_out.mean(0)
-    # A mean is no larger than its largest term; an extrapolation beyond that only says that one weight rules.
-    return debiased.minimum(log_weight.amax(0)), squared_error
-
-
 def _measure(values: Tensor, squared_errors: Tensor) -> Measurement:
     n = len(values)
     spread = values.std().item() / math.sqrt(n) if n > 1 else math.nan
     return Measurement(values.mean().item(), spread, squared_errors.sum().sqrt().item() / n)
+
+
+def _reliability(k: Tensor, num_samples: int) -> tuple[float | None, float | None]:
+    """The median of the examples' k, and the share of them above what so many weights allow."""
+    if num_samples < FEWEST:
+        return None, None
+    return k.median().item(), (k > reliable_below(num_samples)).double().mean().item()
 
 
 def _active_units(means: Tensor) -> int | None:
@@ -274,6 +232,12 @@ def mean_loss(
 
     Whether the number is a bound of anything is for the estimator's `Estimate.name` to say. With a "surrogate" it is
     not; it serves to compare with the literature. It draws from the surrounding random numbers.
+
+    Returns:
+        The mean over the examples, in nats; smaller is better.
+
+    Raises:
+        ValueError: data outside the support of the likelihood, or no batch.
     """
     batches = batches_for(model, data, batch_size)
     with evaluating(model):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, OneHotCategorical
 
 from reparam import distributions
-from reparam._tensors import at_least_float32, unwrap
+from reparam._tensors import at_least_float32, normalized, unwrap
 from reparam.distributions.noise import conditional_gumbel, conditional_logistic, gumbel, logistic
 from reparam.relaxation import is_relaxed
 
@@ -115,6 +115,6 @@ def factors_of(posterior: Distribution, estimator: str, *, instead: str, binary:
         raise TypeError(f"the latent is {what}; {estimator} takes {takes[binary]}. {instead}")
     given: Any = base  # torch's two and ours have no common type
     logits = at_least_float32(given.logits)
-    logits = logits if coins else logits.log_softmax(-1)
+    logits = logits if coins else normalized(logits)
     # a state that is ruled out, by -inf, has probability e^-10000 instead, which is 0 and has no NaN in its gradient
     return Factors(logits.clamp(-1e4, 1e4), coins, given.logits.dtype)

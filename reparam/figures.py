@@ -13,10 +13,12 @@ from torch.distributions import Distribution
 
 from reparam._checks import whole
 from reparam._files import write_whole
+from reparam._spelling import public
 from reparam._tensors import unwrap
 from reparam.hierarchy import Chain
 from reparam.inspection import evaluating
 from reparam.model import LatentVariableModel
+from reparam.not_finite import NotFinite
 from reparam.walks import between, moved
 
 
@@ -56,7 +58,8 @@ def traverse(model: LatentVariableModel, x: Tensor | None = None, *, columns: in
         if isinstance(prior, Chain) and not prior.is_product:
             raise ValueError(
                 "traverse moves one latent variable with all others kept, and in this model layers depend on one "
-                "another. Draw from it with rp.sample, or walk between two examples with rp.interpolate."
+                f"another. Draw from it with {public('sample')}, or walk between two examples with "
+                f"{public('interpolate')}."
             )
         z = prior.sample() if x is None else model.posterior(x[:1]).sample()[0]
         rows = moved(prior, z, columns)
@@ -142,7 +145,7 @@ def _as_floats(images: Tensor) -> Tensor:
         raise TypeError(f"images are {images.dtype}; give floating point in [0, 1], or uint8 in 0 to 255.")
     pixels = images.detach().cpu().float()
     if not pixels.isfinite().all():
-        raise ValueError("images hold NaN or Inf; there is nothing to draw. Look at the model that made them.")
+        raise NotFinite("images hold NaN or Inf; there is nothing to draw. Look at the model that made them.")
     return pixels / 255 if images.dtype == torch.uint8 else pixels
 
 

@@ -1,4 +1,4 @@
-"""What can be asked of any model: where it lives, whether it is exact, what in it is not finite."""
+"""What can be asked of any model: where it lives, whether it is exact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from reparam._tensors import unwrap
-from reparam.draws import draw
 from reparam.model import LatentVariableModel
 from reparam.relaxation import is_relaxed
 
@@ -87,36 +86,3 @@ def evaluating(model: LatentVariableModel, seed: int | None = None) -> Iterator[
         for module in modules_of(model):
             module.training = False
         yield
-
-
-def broken_parameter(model: object) -> str | None:
-    """The name of a parameter that holds NaN or Inf, if there is one."""
-    for module in modules_of(model):
-        for name, parameter in module.named_parameters():
-            if not parameter.isfinite().all():
-                return name
-    return None
-
-
-def not_finite(model: LatentVariableModel, x: Tensor) -> str:
-    """The first thing on the way from the parameters to the bound of `x` that is not finite, in words."""
-    broken = broken_parameter(model)
-    if broken is not None:
-        return f"parameter {broken} is not finite"
-    if not x.isfinite().all():
-        return "the batch x is not finite"
-    try:
-        with evaluating(model, seed=0):
-            samples = draw(model, x)
-            terms = {
-                "the draw z ~ q(z|x)": samples.z,
-                "log q(z|x)": samples.log_posterior,
-                "log p(z)": samples.log_prior,
-                "log p(x|z)": samples.log_likelihood,
-            }
-    except ValueError as error:  # the distributions' own validation, where a model has it on
-        return f"a distribution cannot be built or scored ({str(error).splitlines()[0]})"
-    for name, term in terms.items():
-        if not term.isfinite().all():
-            return f"{name} is not finite"
-    return "every term of the exact bound is finite on another draw; this draw or the estimator made it"

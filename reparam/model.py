@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam._checks import single_tensor
-from reparam._tensors import flat, folded
+from reparam._tensors import HALF, flat, folded, widened_module
+from reparam.distributions import Rounded
 from reparam.families import Family
 from reparam.networks import Log1p
 
@@ -125,8 +126,7 @@ class VAE(Model):
     def prior(self) -> Distribution:
         """p(z): what the prior's module makes of its parameters as they are now, or the family's standard member."""
         if self.prior_module is not None:
-            made: Distribution = self.prior_module()
-            return made
+            return made_prior(self.prior_module, self._standard.dtype)
         # a graph is made once, so there is nothing to save; and a family with parameters makes another prior each time
         if torch.compiler.is_compiling() or isinstance(self.latent, nn.Module):
             return self.latent.standard(torch.zeros_like(self._standard))
@@ -168,6 +168,14 @@ def check_range(name: str, network: nn.Module, family: Family) -> None:
             f"log-scales, which it transforms itself. Let {name} end in a linear layer.",
             stacklevel=3,
         )
+
+
+def made_prior(prior: nn.Module, dtype: torch.dtype) -> Distribution:
+    """p(z) of a prior's module. With weights in 16 bits it is made in float32, and its draws are rounded."""
+    if dtype not in HALF or getattr(prior, "takes_half", False):  # a prior of this library, whose family does the same
+        made: Distribution = prior()
+        return made
+    return Rounded(widened_module(prior)(), dtype)
 
 
 def check_width(name: str, network: nn.Module, width: int, source: str) -> None:

@@ -38,6 +38,8 @@ class LearnedPrior(nn.Module):
         tensor(-2.0794, grad_fn=<SumBackward1>)
     """
 
+    takes_half = True
+
     def __init__(self, latent: Family) -> None:
         super().__init__()
         self.latent = _plain(latent)
@@ -72,6 +74,8 @@ class MixturePrior(nn.Module):
         >>> MixturePrior(Gaussian(2), 5)().sample((7,)).shape
         torch.Size([7, 2])
     """
+
+    takes_half = True
 
     def __init__(self, latent: Family, num_components: int) -> None:
         super().__init__()
@@ -120,6 +124,8 @@ class VampPrior(nn.Module):
         >>> model.prior().sample((7,)).shape
         torch.Size([7, 2])
     """
+
+    takes_half = True
 
     def __init__(self, latent: Family, encoder: nn.Module, pseudo_inputs: Tensor) -> None:
         super().__init__()
@@ -192,6 +198,8 @@ class AutoregressivePrior(nn.Module):
         >>> prior().sample((7,)).shape
         torch.Size([7, 20])
     """
+
+    takes_half = True
 
     def __init__(self, latent: Family, hidden: Sequence[int]) -> None:
         super().__init__()

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from reparam._tensors import unwrap
+from reparam._tensors import at_least_float32, unwrap
 from reparam.distributions import LevelSet, VonMises
 from reparam.distributions.hyperspherical_uniform import unit_vector
+from reparam.distributions.support import simplex
 from reparam.hierarchy import Chain
 
 DRAWS = 4096  # of the prior, for its quantiles
@@ -38,9 +39,10 @@ def _moved(distribution: Distribution, z: Tensor, columns: int) -> list[Tensor]:
     if support is constraints.boolean:
         values = torch.tensor([0.0, 1.0], dtype=z.dtype, device=z.device).expand(z.numel(), 2)
     else:
-        draws = distribution.sample(torch.Size([DRAWS])).reshape(DRAWS, -1)
+        draws = at_least_float32(distribution.sample(torch.Size([DRAWS]))).reshape(DRAWS, -1)
         at = torch.linspace(0.05, 0.95, columns, dtype=draws.dtype, device=z.device)
-        values = draws.quantile(at, 0, interpolation="nearest").T  # values that occur: counts stay counts
+        # values that occur: counts stay counts
+        values = draws.quantile(at, 0, interpolation="nearest").T.to(z.dtype)
     rows = [_put(z.reshape(-1), index, values[index]).reshape(-1, *z.shape) for index in range(z.numel())]
     return [_within(support, row, z, index) for index, row in enumerate(rows)]
 
@@ -54,13 +56,13 @@ def _put(z: Tensor, index: int, values: Tensor) -> Tensor:
 
 def _within(support: Any, row: Tensor, z: Tensor, index: int) -> Tensor:
     """A row whose variable `index` was moved, with the others scaled so that each draw is in the support again."""
-    if support is not constraints.simplex and support is not unit_vector:
+    if support not in (constraints.simplex, simplex, unit_vector):
         return row
     size = z.shape[-1]
     vectors = row.reshape(len(row), -1, size)
     vector, place = divmod(index, size)
     new, old = vectors[:, vector, place], z.reshape(-1, size)[vector, place]
-    if support is constraints.simplex:
+    if support is not unit_vector:
         scale = (1 - new) / (1 - old).clamp_min(torch.finfo(z.dtype).tiny)
     else:
         scale = ((1 - new.square()).clamp_min(0) / (1 - old.square()).clamp_min(torch.finfo(z.dtype).tiny)).sqrt()

@@ -72,17 +72,31 @@ def number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3g}"
 
 
+def expectation(kind: str, finding: dict[str, Any]) -> tuple[str, float]:
+    """The bias of a finding as a cell, and its square: the exact one where reproductions/expectations.py has it."""
+    name = finding["name"]
+    if " at " in name:  # of a table over temperatures
+        name, _, temperature = name.rpartition(" at ")
+        name = name.replace("(T", f"(temperature={float(temperature)}")
+    found = results("expectations").get(kind, {}).get(name, finding)
+    if math.isnan(found["bias"]):
+        return "", 0.0
+    error = "" if found.get("how") == "states" else f" +/- {found['bias_error']:.3f}"
+    cell = f"{found['bias']:.3f}{error}"
+    return (f"**{cell}**", found["bias"] ** 2) if found["biased"] else (cell, 0.0)
+
+
 def bias(kind: str) -> str:
     """What was measured on one embedded model, ranked by error at equal time."""
     rows = []
     for f in results("laboratory")[kind]["findings"]:
-        seen = "" if math.isnan(f["bias"]) else f"{f['bias']:.3f} +/- {f['bias_error']:.3f}"
-        seen = f"**{seen}**" if f["biased"] else seen
+        cell, square = expectation(kind, f)
+        mse = f["mse"] - (f["bias"] ** 2 if f["biased"] else 0.0) + square
         cells = [number(f[name]) for name in ("variance", "cosine", "signal_to_noise")]
-        rows.append([f"`{f['name']}`", f["bound"], seen, *cells, f"{1e3 * f['seconds']:.2f}", number(f["mse"])])
-    return markdown(
-        ["estimator", "bound", "bias", "variance", "cosine", "signal/noise", "ms", "error at equal time"], rows
-    )
+        row = [f"`{f['name']}`", f["bound"], cell, *cells, f"{1e3 * f['seconds']:.2f}", number(mse)]
+        rows.append((f["bound"], math.inf if math.isnan(mse) else mse, row))
+    head = ["estimator", "bound", "bias", "variance", "cosine", "signal/noise", "ms", "error at equal time"]
+    return markdown(head, [row for _, _, row in sorted(rows, key=lambda each: each[:2])])
 
 
 def temperatures() -> str:
@@ -94,7 +108,7 @@ def temperatures() -> str:
         at = sorted({float(name.rsplit(" at ", 1)[1]) for name in found}, reverse=True)
         for name in names:
             each = [found[f"{name} at {t:g}"] for t in at]
-            cells = [f"{f['bias']:.3f} +/- {f['bias_error']:.3f}; {f['variance']:.3g}" for f in each]
+            cells = [f"{expectation(kind, f)[0].strip('*')}; {f['variance']:.3g}" for f in each]
             rows.append([f"`{name}`, {kind}", *cells])
     return markdown(["estimator, latent", *[f"T = {t:g}" for t in at]], rows)
 
@@ -185,6 +199,23 @@ def mistakes() -> str:
     return markdown(["", "torch", "reparam"], results("torch_errors")["rows"])
 
 
+def weights() -> str:
+    """Claimed and actual errors where log p(x) is known."""
+    runs: list[Run] = results("weights")["rows"]
+    found = {(run["scale"], run["num_samples"]): run for run in runs}
+    rows = []
+    for scale in dict.fromkeys(run["scale"] for run in runs):
+        k, many = (3, 16, 100, 1000), (100, 1000)
+        estimates = {n: found[scale, n]["log_likelihood"] for n in k}
+        cells = [f"{estimates[n]['distance']:.3f}" for n in many]
+        cells += [f"{found[scale, n]['unreliable']:.0%}" for n in many]
+        cells += [f"{estimates[n]['actual']:.4f}" for n in many]
+        cells += [f"{estimates[n]['claimed'] / estimates[n]['actual']:.2f}" for n in k]
+        rows.append([f"{scale:g}", f"{found[scale, 1000]['k']:.2f}", *cells])
+    head = ["scale", "k", "distance, K = 100", "1000", "unreliable, 100", "1000", "spread, 100", "1000"]
+    return markdown([*head, "claimed / spread, 3", "16", "100", "1000"], rows)
+
+
 ESTIMATORS = {
     "overview": overview,
     "bernoulli": lambda: bias("bernoulli"),
@@ -196,6 +227,7 @@ ESTIMATORS = {
 }
 PAGES = {
     ROOT / "docs" / "estimators.md": ESTIMATORS,
+    ROOT / "docs" / "evaluation.md": {"weights": weights},
     ROOT / "docs" / "latents.md": {"latents": latents, "layers": layers, "densities": densities, "mistakes": mistakes},
 }
 

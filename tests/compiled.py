@@ -5,6 +5,7 @@ import test_continuous
 import test_counts
 import test_directional
 import test_flows
+import test_low_rank
 import test_pixels
 import test_prior_distributions
 import torch
@@ -42,6 +43,7 @@ def check_members() -> None:
         test_counts,
         test_directional,
         test_flows,
+        test_low_rank,
         test_pixels,
         test_prior_distributions,
     ):
@@ -104,6 +106,15 @@ def main() -> None:
         torch.compiler.reset()  # one function is compiled anew for each pair, more often than dynamo expects
         loss = compiled(lambda x, m=model, e=estimator: e(m, x).loss)(x)
         loss.backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+    for latent in (rp.Gaussian(3), rp.Gamma(3), rp.Gaussian(3, covariance=2)):  # draws rounded to 16 bits are traced
+        model = rp.VAE(latent, rp.Gaussian(6), rp.mlp(6, [4], latent.num_params), rp.mlp(3, [4], 12)).bfloat16()
+        model.prior()
+        torch.compiler.reset()
+        loss = torch.compile(
+            lambda x, m=model: rp.Pathwise(kl="sampled")(m, x).loss, fullgraph=True, backend="aot_eager"
+        )
+        loss(torch.rand(5, 6).bfloat16()).backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
     print("compiled")
 

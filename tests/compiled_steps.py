@@ -41,7 +41,19 @@ def main():
         graphs[name] = counters["stats"]["unique_graphs"]
         breaks += sum(counters["graph_break"].values())
         losses[name] = trained(estimator, number, False), compiled
-    print(json.dumps({"graphs": graphs, "losses": losses, "breaks": breaks}))
+    print(json.dumps({"graphs": graphs, "losses": losses, "breaks": breaks, "diverged": diverged()}))
+
+
+def diverged():
+    """Whether a compiled training whose third step ruins the weights ends with those that it began with."""
+    model = rp.VAE(rp.Gaussian(3), rp.Bernoulli(6), rp.mlp(6, [4], 6), rp.mlp(3, [4], 6))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    try:
+        options = {"epochs": 1, "batch_size": 8, "lr": lambda step: 1e30 if step > 1 else 1e-3, "compile": True}
+        rp.fit(model, rp.RLOO(2), torch.rand(40, 6), **options)
+    except rp.TrainingDiverged:
+        return all(torch.equal(p, value) for p, value in zip(model.parameters(), before, strict=True))
+    return False
 
 
 if __name__ == "__main__":

@@ -174,6 +174,19 @@ def rsample_has_the_right_gradients(member):
     assert torch.autograd.gradcheck(draw, tuple(params), eps=1e-6, atol=1e-5, rtol=1e-4)
 
 
+def draws_move_as_their_mean(member):
+    """Over draws the gradient of a draw has the gradient of the mean as its mean."""
+    if not (member.moments and member().has_rsample) or member.implicit:
+        return  # a direction is of length one, and moves along the sphere: see its test file
+    leaves = _leaves(member)
+    params = [p.detach().expand(20_000, *p.shape).clone().requires_grad_() for p in leaves]
+    moved = torch.autograd.grad(member.make(*params).rsample().sum(), params)
+    mean = member.make(*leaves).mean
+    expected = torch.autograd.grad(mean.sum(), leaves, allow_unused=True)
+    for samples, gradient, leaf in zip(moved, expected, leaves, strict=True):
+        assert_mean(samples, torch.zeros_like(leaf) if gradient is None else gradient, num_errors=5)
+
+
 def stays_finite_at_extremes(member):
     for extreme in member.extremes:
         params = [torch.tensor([p], dtype=torch.float32, requires_grad=True) for p in extreme]
@@ -251,6 +264,7 @@ LAWS = [
     samples_are_inside_the_support,
     log_prob_has_the_right_gradients,
     rsample_has_the_right_gradients,
+    draws_move_as_their_mean,
     stays_finite_at_extremes,
     expands,
     broadcasts_values,

@@ -1,5 +1,6 @@
 """Estimators that are biased, or of another objective: by how much, and as their papers say."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,7 +9,9 @@ from helpers import gradient, gradients, largest_z, small_vae
 
 import reparam as rp
 from reparam.factors import Factors
+from reparam.laboratory.meter import flat
 from reparam.surrogates import tvo as tvo_surrogate
+from reproductions import expectations
 
 LATENTS = [rp.Bernoulli(4), rp.Categorical(2, 3)]
 IDS = ["Bernoulli", "Categorical"]
@@ -204,3 +207,28 @@ def test_the_tvo_surrogate_with_one_partition_is_the_leave_one_out_elbo(float64)
     expected = rp.surrogates.rloo(log_weight, log_q) - log_q.mean(0)  # rloo leaves out the zero-mean -grad log q
     found = torch.autograd.grad(value.sum(), log_q, retain_graph=True)[0]
     torch.testing.assert_close(found, torch.autograd.grad(expected.sum(), log_q)[0])
+
+
+@pytest.mark.parametrize("latent", LATENTS, ids=IDS)
+@pytest.mark.parametrize("estimator", [rp.StraightThrough(2.0), rp.ReinMax(), rp.GumbelRao(0.5)], ids=str)
+def test_the_expectations_of_the_docs_are_those_of_the_estimators(latent, estimator, float64):
+    """The sum over states of `reproductions/expectations.py` against an average of draws."""
+    model, x = small_vae(latent), torch.rand(3, 6)
+    quiet = dataclasses.replace(estimator, num_conditional=4000) if isinstance(estimator, rp.GumbelRao) else estimator
+    expected = gradient(expectations.summed(quiet, model, x), model)
+    found = gradients(estimator, model, x.repeat(50, 1), 60)
+    z, limit = largest_z(found, expected)
+    assert z < limit
+    wrong = gradient(rp.Enumerate()(model, x).loss, model)
+    assert largest_z(found, wrong)[0] > limit
+
+
+@pytest.mark.parametrize("latent", [rp.Bernoulli(2), rp.Categorical(1, 3)], ids=IDS)
+def test_the_expectation_of_a_wake_update_is_that_of_the_estimator(latent, float64):
+    model, x = small_vae(latent), torch.rand(3, 6)
+    posterior = list(model.encoder.parameters())
+    expected = flat(torch.autograd.grad(expectations.woken(4, model, x), posterior), posterior)
+    losses = (rp.RWS(4)(model, x.repeat(200, 1)).loss for _ in range(60))
+    found = torch.stack([flat(torch.autograd.grad(loss, posterior), posterior) for loss in losses])
+    z, limit = largest_z(found, expected)
+    assert z < limit

@@ -129,9 +129,9 @@ def test_lab_measures_and_advises(latent, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--only", "gumbo"), "reparam: no estimator's name contains gumbo. There are: "),
-        (("--repeats", 3), "reparam: repeats is 3; it must be at least 20."),
-        (("--csv", "pyproject.toml"), "reparam: pyproject.toml exists already, and nothing is overwritten."),
+        (("--only", "gumbo"), "reparam: --only is 'gumbo', and no estimator's name contains that. There are: "),
+        (("--repeats", 3), "reparam: --repeats is 3; it must be a whole number, at least 20."),
+        (("--csv", "pyproject.toml"), "reparam: --csv is 'pyproject.toml', which exists already, and nothing"),
     ],
 )
 def test_the_laboratory_refuses_what_it_cannot_do(options, message, capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -145,6 +146,16 @@ def test_evaluate_gives_the_bounds_that_python_gives(capsys, runs):
     assert found["iwae_3"]["standard_error"] == pytest.approx(expected.iwae.standard_error, rel=1e-5)
     assert (found["checkpoint"], found["num_examples"]) == ("best.safetensors", 20)
     assert found["checksum"] == rp.data.checksum(data.test)
+
+
+def test_evaluate_says_whether_the_samples_can_tell_log_p(capsys, runs):
+    out = call(capsys, "evaluate", runs / "gaussian", "--num-samples", 100)[1]
+    assert re.search(r"examples with unreliable weights +\d+% \(median of Pareto's k -?\d\.\d\d\)", out)
+    found = json.loads(call(capsys, "evaluate", runs / "gaussian", "--num-samples", 100, "--json")[1])
+    assert 0 <= found["unreliable"] <= 1
+    assert found["log_likelihood_100"]["monte_carlo_error"] > found["iwae_100"]["monte_carlo_error"] > 0
+    few = call(capsys, "evaluate", runs / "gaussian", "--num-samples", 2)[1]
+    assert "examples with unreliable weights - (needs 100 samples)" in re.sub(" +", " ", few)
 
 
 def test_evaluate_takes_parts_checkpoints_and_other_data(capsys, runs, tmp_path):

@@ -92,6 +92,7 @@ ALPHA = three([0.8, 1.0, 2.0], [1.0, 1.0, 1.0], [4.0, 2.0, 9.0])
 RATIO_LOC, RATIO_SCALE = three([0.0, 1.0], [-1.0, 0.5], [0.2, -0.3]), three([1.0, 0.5], [0.8, 1.2], [0.6, 0.7])
 WIDE = [[0.0, 1e-6], [0.0, 1e6], [1e6, 1e-6], [-1e4, 1.0]]
 SHAPES = [[1e-6, 1.0], [1e-3, 1e-3], [1.0, 1e-6], [1.0, 1e6], [1e6, 1.0], [1e6, 1e6], [1e6, 1e-6]]
+SHAPES += [[1e-6, 1e-6], [1e-15, 1e-15], [1e-15, 1.0], [1.0, 1e-15]]
 
 MEMBERS = [
     Member(
@@ -134,6 +135,16 @@ MEMBERS = [
         WIDE,
     ),
     Member(
+        "StudentT by its df",
+        unvalidated(StudentT),
+        (three(2.5, 4.0, 30.0), LOC, SCALE),
+        lambda x, df, loc, scale: scipy.stats.t(df, loc, scale).logpdf(x),
+        heavy_tails,
+        [[df, 0.0, 1.0] for df in (1e-15, 0.3, 1e4, 1e8)],
+        moments=False,  # the variance of a square of such draws is infinite
+        implicit=True,
+    ),
+    Member(
         "LogNormal",
         unvalidated(LogNormal),
         (three(-1.0, 0.5, 0.2), three(0.3, 0.5, 0.4)),
@@ -159,7 +170,7 @@ MEMBERS = [
         (ALPHA,),
         dirichlet_logpdf,
         triangle,
-        [[[1e-6, 1.0, 1.0]], [[1e-3, 1e-3, 1e-3]], [[1e6, 1e6, 1e6]], [[1e6, 1.0, 1e-6]]],
+        [[[1e-6, 1.0, 1.0]], [[1e-3] * 3], [[1e6] * 3], [[1e6, 1.0, 1e-6]], [[1e-6] * 3], [[1e-15] * 3]],
     ),
     Member(
         "LogisticNormal",
@@ -255,7 +266,9 @@ def test_entropy_moments_and_cdf_agree_with_scipy(kind, params, oracle):
         torch.testing.assert_close(d.cdf(x), torch.as_tensor(reference.cdf(x)), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("member", [m for m in MEMBERS if not m.name.startswith(("Dirichlet", "LogisticN"))], ids=str)
+@pytest.mark.parametrize(
+    "member", [m for m in MEMBERS if not m.name.startswith(("Dirichlet", "LogisticN", "StudentT by"))], ids=str
+)
 def test_draws_in_float32_follow_their_distribution(member):
     draws = member(torch.float32).rsample((20_000,)).double()
     params = [p.numpy() for p in member.params]

@@ -148,7 +148,11 @@ REFUSED = [
         FileNotFoundError,
         "no/such.npz does not exist. Expected: an .npz",
     ),
-    (lambda: rp.Data(torch.zeros(3, 2, dtype=torch.int64)), TypeError, "data are torch.int64; bytes .uint8. stand for"),
+    (
+        lambda: rp.Data(torch.zeros(3, 2, dtype=torch.int64), "grey"),
+        TypeError,
+        "data hold int64; it must hold uint8, where",
+    ),
     (lambda: rp.Data(torch.zeros(3)), ValueError, r"data have shape \(3,\); they must be \[N, ...\]"),
     (lambda: rp.Data(torch.zeros(0, 3)), ValueError, "N >= 1"),
     (lambda: rp.Data(np.zeros((3, 2))), TypeError, "values is a ndarray; it must be a tensor"),
@@ -164,7 +168,15 @@ REFUSED = [
         TypeError,
         r"x is a dict; .*Let the loader yield x, or \(x, ...\)",
     ),
-    (lambda: as_batch(torch.ones(2, dtype=torch.bool), CPU, torch.float32), TypeError, "data are torch.bool"),
+    (lambda: as_batch(torch.ones(2, dtype=torch.complex64), CPU, torch.float32), TypeError, "data hold complex64"),
+    (lambda: rp.Data(torch.ones(3, 2), labels=torch.ones(3)), TypeError, "type float32; they must be one whole number"),
+    (lambda: rp.Data(torch.ones(3, 2), labels=torch.ones(3, 1).long()), TypeError, r"labels have shape \(3, 1\)"),
+    (lambda: rp.Data(torch.ones(3, 2), names=("a", "b")), ValueError, "2 names for 3 examples"),
+    (
+        lambda: rp.Data(torch.ones(3, 2), labels=torch.arange(3), classes=("a", "b")),
+        ValueError,
+        "labels go from 0 to 2 and there are 2 classes; .*Give all classes",
+    ),
 ]
 
 

@@ -26,6 +26,7 @@ def test_the_tables_of_a_page_are_generated_from_the_results(path):
         "docs/data.md",
         "docs/runs.md",
         "docs/estimators.md",
+        "docs/evaluation.md",
         "docs/latents.md",
         "docs/scaling.md",
         "docs/tutorial.md",
@@ -43,7 +44,7 @@ def test_what_the_page_on_data_shows_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REPARAM_DATA", str(tmp_path / "cache"))
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
-    assert len(snippets) == 8
+    assert len(snippets) == 10
     scope: dict[str, object] = {}
     for snippet in snippets:
         printed = io.StringIO()

@@ -8,7 +8,7 @@ from helpers import LinearGaussian, exact_log_likelihood, small_vae
 from torch import nn
 
 import reparam as rp
-from reparam.evaluation import _jackknife
+from reparam.importance import jackknife
 
 
 def test_evaluate_recovers_log_p_of_a_linear_gaussian_model(float64):
@@ -165,10 +165,11 @@ def test_vector_valued_latents_are_evaluated():
 
 def test_a_dominating_weight_does_not_extrapolate_beyond_itself():
     log_weight = torch.tensor([[0.0, -1.0], [-math.inf, -1000.0], [-1000.0, -2000.0]], dtype=torch.float64)
-    estimate, squared_error = _jackknife(log_weight)
+    estimate, squared_error, bound_error = jackknife(log_weight)
     assert (estimate <= log_weight.amax(0)).all()
     assert (estimate >= log_weight.logsumexp(0) - math.log(3)).all()
     assert (squared_error > 1).all()
+    assert (bound_error > 1).all()
 
 
 def test_a_broken_model_is_named_instead_of_giving_nan():

@@ -283,7 +283,7 @@ REFUSED = {
     "misspelt observation": ({"observation": "Bernouli"}, "there is no Bernouli. The nearest is Bernoulli"),
     "misspelt argument": (
         {"observation": "Gaussian(scal=1)"},
-        r"^cannot read 'Gaussian\(shape, scal=1\)' at character 1",
+        r"^observation is 'Gaussian\(scal=1\)'; Gaussian has an unexpected keyword argument 'scal'; it takes shape, ",
     ),
     "other shape": (
         {"observation": "Bernoulli(63)"},
@@ -324,7 +324,7 @@ def test_what_is_no_estimator_is_refused(text):
 def test_what_is_no_learning_rate_is_refused(text):
     with pytest.raises(ValueError, match=r"^lr is .*; it must be a number or a schedule such as cosine"):
         build_lr(Experiment().replace(lr=text), 10)
-    with pytest.raises(ValueError, match=r"^lr is -0\.1; it must be finite and above 0\.$"):
+    with pytest.raises(ValueError, match=r"^lr is -0\.1; it must be finite and above 0\. Such a number is 0\.001\.$"):
         build_lr(Experiment().replace(lr="-0.1"), 10)
 
 

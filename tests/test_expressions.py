@@ -385,6 +385,23 @@ def test_a_text_that_cannot_be_read_says_where_and_why(text):
     assert len(str(refused.value)) < 500
 
 
+def nested(names, uses):
+    """A module in a module ..., each of which uses the one before so many times."""
+    text = "(n0 := Sequential(Linear(2, 2)))"
+    for number in range(1, names):
+        text = f"(n{number} := Sequential({text}{f', n{number - 1}' * (uses - 1)}))"
+    return text
+
+
+def test_the_uses_of_a_name_count_as_what_it_stands_for():
+    """30 uses of each of seven names were 30^7 layers, whose first forward pass would not have ended."""
+    assert len(list(parse(nested(3, 30)).modules())) == 4
+    assert parse(nested(8, 2))(torch.zeros(1, 2)).shape == (1, 2)
+    for names in (4, 8):
+        with pytest.raises(ValueError, match="with its names written out, the text has more than 20000 parts"):
+            parse(nested(names, 30))
+
+
 def test_arguments_of_other_types_are_refused():
     with pytest.raises(TypeError, match="text is 5; it must be a str"):
         parse(5)

@@ -32,6 +32,7 @@ class Server(ThreadingHTTPServer):
         self.asked = []
         self.encodings = []
         self.files = {}
+        self.sent = 0
         self.released = threading.Event()
 
     def url(self, answer):
@@ -52,13 +53,24 @@ class Answers(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         good = self.server.files.get(answer, GOOD)
-        self.send_header("Content-Length", str(len(good)))
+        if answer != "endless":
+            self.send_header("Content-Length", str(len(good)))
         self.end_headers()
         content = {"corrupt": good[:-1] + b"x", "truncated": good[:1000], "slow": good[:1000]}.get(answer, good)
         self.wfile.write(content)
         self.wfile.flush()
+        if answer == "endless":
+            self.send_for_ever()
         if answer == "slow":
             self.server.released.wait(20)
+
+    def send_for_ever(self):
+        for _ in range(1000):  # 64 MB, were nobody to hang up
+            try:
+                self.wfile.write(bytes(2**16))
+            except OSError:
+                return
+            self.server.sent += 2**16
 
     def log_message(self, *arguments):
         pass
@@ -112,6 +124,7 @@ def test_a_busy_server_is_asked_again_and_one_without_the_file_is_not(server, tm
         ("corrupt", "its content is not what was published", 1),
         ("truncated", "the answer broke off", 3),
         ("slow", "no answer within 0.2 s", 3),
+        ("endless", f"it sends more than the published {len(GOOD)} bytes", 1),
     ],
 )
 def test_what_went_wrong_is_said_in_one_line_and_nothing_damaged_stays(server, tmp_path, bad, reason, times):
@@ -124,6 +137,21 @@ def test_what_went_wrong_is_said_in_one_line_and_nothing_damaged_stays(server, t
     assert "\n" not in message
     assert server.asked == [bad] * times
     assert list((tmp_path / "things").iterdir()) == []
+
+
+def test_a_download_stops_at_the_published_size(server, tmp_path):
+    with pytest.raises(ValueError, match="it sends more than the published 100000 bytes"):
+        module._download(server.url("endless"), tmp_path / "x", 100_000, None, timeout=5)
+    assert (tmp_path / "x").stat().st_size <= 100_000
+    assert server.sent < 2**25  # what lay in buffers on the way
+
+
+def test_mirrors_with_https_are_asked_first(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_try", lambda url, *rest: asked.append(url) or ("no answer", False))
+    asked = []
+    with pytest.raises(OSError, match="no answer"):
+        fetch(source("http://a/x", "https://b/x", "http://c/x", "https://d/x"), cache=tmp_path)
+    assert asked == ["https://b/x", "https://d/x", "http://a/x", "http://c/x"]
 
 
 def test_a_server_that_is_not_there_is_no_connection(server, tmp_path):

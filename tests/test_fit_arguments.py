@@ -105,7 +105,9 @@ def test_a_run_records_the_batch_size_and_rate_that_were_used(tmp_path):
     torch.manual_seed(11)
     fit(model, data=DataLoader(X, 5), optimizer=torch.optim.SGD(groups), run=tmp_path / "a")
     found = recorded(tmp_path / "a")
-    assert found["training"] == {"batch_size": 5, "optimizer": "SGD", "lr": [0.2, 0.3], "clip": None}
+    assert (
+        found["training"] | {"batch_size": 5, "optimizer": "SGD", "lr": [0.2, 0.3], "clip": None} == found["training"]
+    )
     assert found["seed"] == 11
     fit(model, data=list(X.split(7)), lr=0.01, run=tmp_path / "b")
     assert recorded(tmp_path / "b")["training"]["batch_size"] is None

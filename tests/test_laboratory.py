@@ -8,15 +8,14 @@ import re
 
 import pytest
 import torch
-from helpers import LinearGaussian, small_vae
+from helpers import small_vae
 from torch import nn
 
 import reparam as rp
 from reparam.catalogue import ENTRIES
 from reparam.estimators.estimate import Scheduled
-from reparam.laboratory.lab import _squared_bias, parameters_of
+from reparam.laboratory.lab import parameters_of
 from reparam.laboratory.meter import flat
-from reparam.laboratory.reference import References
 
 
 class Known:
@@ -59,21 +58,6 @@ def test_known_bias_and_variance_are_found_within_their_errors(float64):
     assert found["biased"].mse == pytest.approx(expected, rel=1e-6)
 
 
-def test_an_unbiased_estimator_is_hardly_ever_called_biased_and_the_error_is_the_spread(float64):
-    flagged, values, errors = 0, [], []
-    for _ in range(400):
-        blocks = torch.randn(10, 20)
-        squared, error = _squared_bias(blocks, 0.0)
-        flagged += squared > 3 * error
-        squared, error = _squared_bias(blocks + 3.0, 0.0)
-        values.append(squared)
-        errors.append(error)
-    assert flagged <= 4  # 1 in 400 is expected
-    values, errors = torch.tensor(values), torch.tensor(errors)
-    assert abs(values.mean() - 180) < 4 * values.std() / 20
-    assert errors.mean().item() == pytest.approx(values.std().item(), rel=0.2)
-
-
 def test_it_says_what_cannot_be_told_apart_and_numbers_equal_names(monkeypatch):
     """Each call takes a second by this clock: what else the machine does is no difference between estimators."""
     clock = itertools.count()
@@ -114,26 +98,6 @@ def test_odd_cases_are_said_as_they_are(float64):
     with pytest.raises(ValueError, match="no trainable parameters in the part 'posterior'"):
         rp.lab(model, x, [rp.RLOO(2)], repeats=20, part="posterior")
     assert "[new]" in str(rp.lab(model, x, {"mine [new]": rp.RLOO(2)}, repeats=20))
-
-
-def test_each_bound_has_its_own_reference(float64):
-    model, x = small_vae(rp.Bernoulli(3)), torch.rand(5, 6)
-    parts = list(model.parameters())
-    references = References(model, x, parts, 20)
-
-    def exact(bound, k):
-        return flat(torch.autograd.grad(rp.Enumerate(k, bound)(model, x).loss, parts), parts)
-
-    half, five = (
-        rp.Relaxed(0.5, 2, kl="relaxed", bound=bound) for bound in (lambda w: w.mean(0), lambda w: 5 * w.mean(0))
-    )
-    torch.testing.assert_close(references.of(half, "a_2").gradient, exact(rp.elbo, 1))
-    torch.testing.assert_close(references.of(five, "a_2").gradient, 5 * exact(rp.elbo, 1))
-    torch.testing.assert_close(references.of(rp.VIMCO(2), "iwae_2").gradient, exact(rp.iwae, 2))
-    torch.testing.assert_close(references.of(rp.Pathwise(1, rp.iwae), "iwae_1").gradient, exact(rp.elbo, 1))
-    low, high = (references.of(rp.TVO(2, (0.0, b)), "tvo_2_2").gradient for b in (0.1, 0.9))
-    assert not torch.allclose(low, high)
-    torch.testing.assert_close(references.of(rp.TVO(2, (0.0,)), "tvo_1_2").gradient, exact(rp.elbo, 1))
 
 
 def test_it_counts_decodings_and_says_which_to_use():
@@ -195,16 +159,6 @@ def test_every_estimator_of_the_catalogue_is_tried(latent):
     if not isinstance(latent, rp.Gaussian):
         unbiased = {e.name for e in ENTRIES if e.bias == "none (ELBO)"}
         assert not [f.name for f in found.findings if f.name in unbiased and f.bias > 8 * f.bias_error]
-
-
-def test_a_long_average_stands_in_where_nothing_can_be_enumerated(float64):
-    model, x = LinearGaussian(), torch.randn(4, 3)
-    found = rp.lab(model, x, [rp.Pathwise(4), rp.Pathwise(4, rp.iwae), rp.TVO(4)], repeats=200, reference_repeats=1000)
-    assert found.reference == "an average of 1000 RLOO(num_samples=16) and an average of 1000 VIMCO(num_samples=4)"
-    assert not found["Pathwise(num_samples=4)"].biased
-    assert not found["Pathwise(num_samples=4, bound=iwae)"].biased
-    assert math.isnan(found["TVO(num_samples=4)"].bias)
-    assert "tvo_3: no reference gradient could be had" in found.advice()
 
 
 def test_model_estimators_and_random_numbers_are_left_alone():

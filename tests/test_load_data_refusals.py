@@ -51,7 +51,7 @@ REFUSED = [
     (lambda path: load_data(path / "several.npz", array="c"), ValueError, "several.npz has no array c; there are a, b"),
     (lambda path: load_data(path / "unlike.npz"), ValueError, r"training examples of shape \(12,\) and test .*\(6,\)"),
     (lambda path: load_data(path / "cut.gz"), ValueError, "cut.gz is damaged: its gzip stream breaks off.* another file"),
-    (lambda path: load_data(path / "table.csv"), ValueError, "table.csv is damaged: it begins with .*not 000008"),
+    (lambda path: load_data(path / "table.csv"), ValueError, "table.csv holds 'x' in row 2, column number 1; every value"),
     (lambda path: load_data(path / "empty"), ValueError, "empty holds no images. Expected: files ending in .bmp"),
     (lambda path: load_data(path / "sizes"), ValueError, r"sizes/\w.png is \d x \d pixels; .* is \d x \d. Give a size"),
     (lambda path: load_data(path / "colour"), ValueError, r"colour/1.png is in colour; grey is expected. Pass colour=\"rgb\""),
@@ -78,12 +78,15 @@ def test_refusals_give_the_value_the_rule_and_the_remedy_in_one_line(tmp_path, a
     np.savez(tmp_path / "unlike.npz", train=GREY, test=GREY[:, :2])
     (tmp_path / "cut.npz").write_bytes((tmp_path / "several.npz").read_bytes()[:-100])
     (tmp_path / "cut.gz").write_bytes(gzip.compress(idx(GREY))[:-20])
-    (tmp_path / "table.csv").write_text("1,2\n")
+    (tmp_path / "table.csv").write_text("1,2\n3,x\n")
     (tmp_path / "empty").mkdir()
     save_image(tmp_path / "sizes" / "a.png", GREY[0])
     save_image(tmp_path / "sizes" / "b.png", GREY[0, :2])
     save_image(tmp_path / "colour" / "1.png", GREY[:, :3, :3])
-    save_image(tmp_path / "clear" / "1.png", GREY[:, :3, :3], "RGBA")
+    save_image(
+        tmp_path / "clear" / "1.png",
+        np.dstack([GREY[:, :3, :3], np.where(GREY[:, :3, 0] > 9, 255, 9)]).astype(np.uint8),
+    )
     save_image(tmp_path / "deep" / "1.png", GREY[0].astype(np.uint16))
     save_image(tmp_path / "broken" / "1.png", RANDOM.integers(0, 256, (40, 40), np.uint8))
     content = (tmp_path / "broken" / "1.png").read_bytes()

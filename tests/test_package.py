@@ -1,10 +1,14 @@
 """The package as a whole: no side effects on import, a public list, no import of what is heavy."""
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import reparam as rp
 
@@ -73,3 +77,20 @@ def test_every_public_name_is_documented():
     for name in dir(rp):
         if not name.startswith("_"):
             assert getattr(rp, name).__doc__, name
+
+
+def floors(lines):
+    """The oldest version of each dependency that lines such as `name>=1.2` or `name==1.2  # why` ask for."""
+    found = (re.match(r"([\w.-]+)[=>]=([\w.]+)", line) for line in lines)
+    return {each[1].lower().replace("_", "-"): each[2] for each in found if each}
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_are_claimed():
+    root = Path(__file__).resolve().parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    claimed = floors([*project["dependencies"], *extras["figures"], *extras["tensorboard"], *extras["flows"]])
+    tested = floors((root / "requirements-oldest.txt").read_text().splitlines())
+    assert {name: Version(tested[name]) for name in claimed} == {name: Version(claimed[name]) for name in claimed}
+    pinned = floors((root / "requirements.txt").read_text().splitlines())
+    assert all(Version(claimed[name]) <= Version(pinned.get(name, claimed[name])) for name in claimed)

@@ -11,7 +11,8 @@ from test_directional import log_area, power_spherical, units
 from torch.distributions import kl_divergence
 
 from reparam.distributions import HypersphericalUniform, PowerSpherical
-from reparam.distributions.stirling import digamma_difference, log_gamma_ratio
+from reparam.distributions.gamma_differences import digamma_difference
+from reparam.distributions.stirling import log_gamma_ratio
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 2e-5)])

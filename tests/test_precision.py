@@ -216,5 +216,6 @@ def test_a_compiled_step_trains_as_the_other_and_no_temperature_compiles_it_anew
     found = json.loads(done.stdout)
     assert found["graphs"] == {"Pathwise": 1, "Relaxed": 3, "RLOO": 2}
     assert found["breaks"] == 0
+    assert found["diverged"]
     for eager, compiled in found["losses"].values():
         assert math.isclose(eager, compiled, rel_tol=1e-5)

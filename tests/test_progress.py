@@ -1,9 +1,11 @@
 """The bar: there on a terminal, silent elsewhere, and never in the way of the output."""
 
+import io
 import os
 import pty
 import subprocess
 import sys
+import time
 
 import reparam as rp
 
@@ -38,3 +40,21 @@ def test_on_a_terminal_the_bar_shows_and_standard_output_stays_clean():
     assert output.split(b"\n")[:3] == [b"item 1", b"item 2", b"item 3"]
     assert b"epoch 1/1" in shown
     assert b"elbo loss 7.00" in shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_what_is_shown_has_no_control_characters_and_no_markup(monkeypatch):
+    """A title that ends a terminal's sequence, as a bound of a checkpoint may be named."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    slow = (time.sleep(0.25) or item for item in (1, 2))  # the bar is drawn five times a second
+    assert list(rp.progress(slow, "epoch \x1b]0;evil\x07", lambda: "elbo \x9b2J [red]x[/red] -7.00")) == [1, 2]
+    shown = sys.stderr.getvalue()
+    assert r"epoch \x1b]0;evil\x07" in shown
+    assert r"elbo \x9b2J [red]x[/red] -7.00" in shown
+    assert not {"\x07", "\x9b"} & set(shown)

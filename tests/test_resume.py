@@ -177,7 +177,7 @@ def test_resuming_what_is_done_leaves_the_random_numbers_as_they_were(tmp_path, 
 def test_a_kill_before_the_record_is_whole_is_no_hindrance(tmp_path, reference):
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / ".experiment.json.part").write_text("{")
+    (folder / ".reparam-0123456789abcdef.part").write_text("{")
     go_on(folder)
     assert_same_end(folder, reference)
 
@@ -269,7 +269,7 @@ def test_a_full_disk_stops_the_training_and_loses_nothing(moment, tmp_path, refe
     with pytest.raises(OSError, match="No space left on device"):
         train(folder, epochs=20)
     monkeypatch.undo()
-    assert not list((folder / "checkpoints").glob(".*.part"))
+    assert not list((folder / "checkpoints").glob(files.UNFINISHED))
     assert read_checkpoint(checkpoints(folder)[-1])
     go_on(folder)
     assert_same_end(folder, reference)

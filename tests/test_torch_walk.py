@@ -154,6 +154,27 @@ def test_members_score_their_own_float32_samples(name):
         assert torch.autograd.grad((family(raw).rsample() * weights).sum(), raw)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        *(("Beta", raw) for raw in ((10.0, 0.0), (0.0, 10.0), (12.0, -3.0), (12.0, 12.0))),
+        *(("Dirichlet", raw) for raw in ((9.2, 0.0), (11.5, 1.1, -2.0), (0.0, 0.0, 0.0))),
+        *(("Gamma", raw) for raw in ((10.0, 0.0), (-3.0, 3.0))),
+        *(("Chi2", raw) for raw in ((10.0,), (-3.0,))),
+        *(("FisherSnedecor", raw) for raw in ((10.0, 4.0), (0.0, 10.0), (3.0, 4.0))),
+    ],
+)
+def test_draws_move_as_their_mean_at_large_concentrations_beside_small_ones(name, raw, dtype):
+    family = rp.TorchFamily(getattr(td, name), len(raw) if name == "Dirichlet" else 1)
+    leaf = torch.tensor(raw, dtype=dtype, requires_grad=True)
+    each = leaf.detach().expand(40_000, -1).clone().requires_grad_()
+    for index in range(family.event_shape[0]):
+        (found,) = torch.autograd.grad(family(each).rsample()[:, index].sum(), each)
+        (expected,) = torch.autograd.grad(family(leaf).mean[index], leaf)
+        assert_mean(found.double(), expected.double(), 4.5)
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
 @pytest.mark.parametrize("low", [False, True])
 def test_the_score_of_own_samples_has_mean_zero(name, low):

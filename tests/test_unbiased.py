@@ -152,6 +152,23 @@ def test_the_mass_outside_a_set_is_what_is_left(float64):
         torch.testing.assert_close(outside[subset].exp(), left * torch.ones(5))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sharpness", [0.5, 5.0, 40.0])
+def test_the_mass_outside_a_set_keeps_the_digits_of_its_dtype(dtype, sharpness):
+    log_probs = (sharpness * torch.randn(1, 3, 3)).to(dtype).log_softmax(-1)
+    states = rp.distributions.sample_without_replacement(log_probs, 4)
+    found = rp.distributions.log_outside_subsets(log_probs, states)[:, 0].double()
+    every = torch.cartesian_prod(*[torch.arange(3)] * 3)
+    mass = log_probs[0].double().gather(-1, every.T).sum(0).exp()  # of each of the 27 states
+    chosen = (states[:, 0, None] == every).all(-1)
+    for subset in range(16):
+        members = [k for k in range(4) if subset >> k & 1]
+        expected = mass[~chosen[members].any(0)].sum().log()
+        torch.testing.assert_close(
+            found[subset], expected, rtol=0, atol=32 * torch.finfo(dtype).eps * (1 + expected.abs()).item()
+        )
+
+
 def test_rws_trains_the_generative_parameters_on_the_importance_weighted_bound(float64):
     model, x = small_vae(rp.Bernoulli(5)), torch.rand(3, 6)
     generative = torch.cat([torch.full((p.numel(),), "decoder" in name) for name, p in model.named_parameters()])

@@ -1,9 +1,10 @@
-"""The tree of commands, for tyro."""
+"""The tree of commands: what each one runs, its options, and what tyro shows of it."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import tyro
@@ -12,34 +13,48 @@ from reparam.cli.comparing import compare
 from reparam.cli.data import fetch, import_, info, list_
 from reparam.cli.lab import lab
 from reparam.cli.measuring import evaluate
+from reparam.cli.options import Option, options_of
 from reparam.cli.pictures import interpolate, reconstruct, sample, traverse
 from reparam.cli.resuming import resume
-from reparam.cli.training import commands as presets
+from reparam.cli.training import described, options_of_preset, start
 from reparam.cli.version import version
+from reparam.experiment.presets import presets
 
-Commands = Mapping[str, Callable[..., Any]]
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        run: called with the values of the options.
+        shown: what tyro makes its help of.
+        options: gives the options.
+    """
+
+    run: Callable[..., None]
+    shown: Callable[[], Callable[..., Any]]
+    options: Callable[[], list[Option]]
 
 
-def groups() -> dict[str, Commands]:
-    """The commands by name; one that is divided has its parts, the others have none."""
-    return {name: each if isinstance(each, Mapping) else {} for name, each in _tree().items()}
+Group = Mapping[str, Command]
 
 
 def app(*, brief: bool) -> tyro.extras.SubcommandApp:
-    """What tyro parses. It gives back a call to be made: an error in a command is no error of what was typed.
+    """What tyro shows the help and the completion of.
 
     Args:
         brief: describe each command in one line, as suits the list of all.
     """
     made = tyro.extras.SubcommandApp()
-    for name, each in _tree().items():
+    for name, each in tree().items():
         if isinstance(each, Mapping):
             group = tyro.extras.SubcommandApp()
             for inner, command in each.items():
-                group.command(name=inner)(_later(command))
+                group.command(name=inner)(command.shown())
             made.command(group, name=name, help=_GROUPS[name])
         else:
-            made.command(name=name, help=(each.__doc__ or "").splitlines()[0] if brief else None)(_later(each))
+            shown = each.shown()
+            made.command(name=name, help=(shown.__doc__ or "").splitlines()[0] if brief else None)(shown)
     return made
 
 
@@ -50,28 +65,35 @@ _GROUPS = {
 
 
 @functools.cache
-def _tree() -> dict[str, Callable[..., Any] | Commands]:
+def tree() -> dict[str, Command | Group]:
+    """The commands by name; one that is divided has its parts by name."""
     return {
-        "train": presets(),
-        "resume": resume,
-        "evaluate": evaluate,
-        "sample": sample,
-        "reconstruct": reconstruct,
-        "traverse": traverse,
-        "interpolate": interpolate,
-        "compare": compare,
-        "data": {"list": list_, "info": info, "fetch": fetch, "import": import_},
-        "lab": lab,
-        "version": version,
+        "train": {name: _training(name) for name in presets},
+        "resume": _command(resume),
+        "evaluate": _command(evaluate),
+        "sample": _command(sample),
+        "reconstruct": _command(reconstruct),
+        "traverse": _command(traverse),
+        "interpolate": _command(interpolate),
+        "compare": _command(compare),
+        "data": {
+            "list": _command(list_),
+            "info": _command(info),
+            "fetch": _command(fetch),
+            "import": _command(import_),
+        },
+        "lab": _command(lab),
+        "version": _command(version),
     }
 
 
-def _later(command: Callable[..., Any]) -> Callable[..., Callable[[], None]]:
-    if isinstance(command, type):  # its objects are calls to be made already
-        return command
+def _command(function: Callable[..., None]) -> Command:
+    return Command(function, lambda: function, functools.partial(options_of, function))
 
-    @functools.wraps(command)
-    def parsed(*args: Any, **options: Any) -> Callable[[], None]:
-        return functools.partial(command, *args, **options)
 
-    return parsed
+def _training(preset: str) -> Command:
+    return Command(
+        functools.partial(start, preset),
+        functools.partial(described, preset),
+        functools.partial(options_of_preset, preset),
+    )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from reparam.cli.show import print_json, print_table
+from reparam.cli.options import Limits
+from reparam.cli.show import print_json, print_table, say
+from reparam.experiment.config import FROM_1
 
 if TYPE_CHECKING:
     from reparam.data import Info
 
 Colour = Literal["grey", "rgb"]
-Size = tuple[int, int] | None
+Size = Annotated[tuple[int, int] | None, Limits(FROM_1)]
 
 
 def list_(json: bool = False) -> None:
@@ -47,6 +49,7 @@ def info(
     resize: Size = None,
     colour: Colour = "grey",
     array: str | None = None,
+    labels: str | None = None,
     json: bool = False,
 ) -> None:
     """Says what is in data, and under which protocols they can be trained on.
@@ -55,12 +58,13 @@ def info(
         source: Name of data, or path of a file or folder.
         resize: Height and width in pixels of the images of a folder.
         colour: Of the images of a folder.
-        array: Name of the one array of an .npz to take.
+        array: Name of the array to take from an .npz, .safetensors or .h5ad file that holds several.
+        labels: Name of the array or column that holds the labels, or path of a file of labels.
         json: Print one JSON object.
     """
     from reparam.data import info as info_of
 
-    _show(info_of(source, resize=resize, colour=colour, array=array), json)
+    _show(info_of(source, resize=resize, colour=colour, array=array, labels=labels), json)
 
 
 def fetch(name: tyro.conf.Positional[str], json: bool = False) -> None:
@@ -77,8 +81,8 @@ def fetch(name: tyro.conf.Positional[str], json: bool = False) -> None:
         print_json({"name": name, "files": files})
         return
     for path in files:
-        print(path)
-    print(f"{name} is there. Train on it: reparam train gaussian --data {name}")
+        say(path)
+    say(f"{name} is there. Train on it: reparam train gaussian --data {name}")
 
 
 def import_(
@@ -87,6 +91,7 @@ def import_(
     resize: Size = None,
     colour: Colour = "grey",
     array: str | None = None,
+    labels: str | None = None,
     json: bool = False,
 ) -> None:
     """Copies data into the cache under a name, decoded once and for all.
@@ -96,12 +101,13 @@ def import_(
         name: Small letters, digits, and - or _ between them.
         resize: Height and width in pixels of the images of a folder.
         colour: Of the images of a folder.
-        array: Name of the one array of an .npz to take.
+        array: Name of the array to take from an .npz, .safetensors or .h5ad file that holds several.
+        labels: Name of the array or column that holds the labels, or path of a file of labels.
         json: Print one JSON object.
     """
     from reparam.data import import_ as copy
 
-    _show(copy(source, name, resize=resize, colour=colour, array=array), json)
+    _show(copy(source, name, resize=resize, colour=colour, array=array, labels=labels), json)
 
 
 def _show(found: Info, json: bool) -> None:
@@ -110,15 +116,26 @@ def _show(found: Info, json: bool) -> None:
         return
     rows = [
         ("train", f"{found.train:,} examples"),
+        ("validation", f"{found.validation:,} examples" if found.validation else "none of its own"),
         ("test", f"{found.test:,} examples" if found.test else "none of its own: the last tenth serves"),
         ("shape", _shape(found.shape)),
-        ("values", f"{found.dtype}, {found.least:g} to {found.largest:g}"),
+        ("values", f"{found.dtype}, {found.least:g} to {found.largest:g}{', sparse' if found.sparse else ''}"),
+        ("labels", _labels(found.labels)),
+        ("names", "none" if found.first_name is None else f"such as {found.first_name}"),
         ("in memory", "no, mapped: it is large" if found.mapped else "yes"),
         ("protocols", ", ".join(found.protocols)),
         ("advice", found.advice),
         ("checksum", found.checksum),
+        *(("note", note) for note in found.notes),
     ]
     print_table(("", found.source), rows)
+
+
+def _labels(found: dict[str, int] | None) -> str:
+    if found is None:
+        return "none"
+    shown = [f"{name or 'without a label'} {count:,}" for name, count in found.items()]
+    return f"{len(found)} classes: {', '.join(shown[:10])}{', ...' if len(shown) > 10 else ''}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

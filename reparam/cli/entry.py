@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-import tyro
-
-from reparam._nearest import nearest
-from reparam.cli.app import app, groups
-from reparam.experiment.presets import presets
+from reparam.cli.ending import drop_unread, ended_by_signals
+from reparam.cli.parsing import check_names as check_names
+from reparam.cli.parsing import parsed as parsed
+from reparam.cli.show import print_json, say
+from reparam.cli.streams import usable_streams
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_DESCRIPTION = (
-    "Deep latent-variable models on torch.distributions. Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted "
-    "after saving. --debug with any command shows where an error came from; --version prints the version."
-)
-_CAUGHT = (
+_EXPECTED = (
     *(KeyboardInterrupt, ValueError, TypeError, ImportError, OSError, ArithmeticError, RuntimeError),
-    *(LookupError, AttributeError),  # files of a run that somebody changed into something else
+    MemoryError,
 )
 # what is wrong with a name or a place that was given; any other OSError is a failure
 _MISPLACED = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 
+@usable_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point.
 
@@ -44,39 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = [each for each in given if each != "--debug"]
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it says of itself is not ours to say
     try:
-        with _one_line_warnings():
+        with _one_line_warnings(), ended_by_signals():
             check_names(given)
             call = parsed(["version"] if given == ["--version"] else given)
             call()
-    except BrokenPipeError as error:  # who read our output has gone: there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.stdout.flush()
+    except BrokenPipeError as error:  # nobody reads the output any more
         raise SystemExit(FAILED) from error
-    except _CAUGHT as error:
+    except (KeyboardInterrupt, Exception) as error:
         if debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                say(line, sys.stderr)
         shared = isinstance(
             error, KeyboardInterrupt | ValueError | TypeError | OSError
         )  # what all ranks raise together
         if not (shared and _is_another_rank()):
-            print(f"reparam: {_told(error)}", file=sys.stderr)
+            _say(_told(error))
+            if "--json" in given:
+                with suppress(OSError):
+                    print_json({"error": _told(error), "exit_code": _code(error)})
         elif isinstance(error, KeyboardInterrupt):  # else the launcher takes it for a crash, and kills the first rank
             raise SystemExit(DONE) from None
         raise SystemExit(_code(error)) from (None if isinstance(error, KeyboardInterrupt) else error)
-
-
-def parsed(given: Sequence[str]) -> Callable[[], None]:
-    """What was typed, as a call.
-
-    Raises:
-        SystemExit: help was asked for and shown, or an option is wrong, which is said.
-    """
-    call: Callable[[], None] = app(brief=not given or given[0].startswith("-")).cli(
-        prog="reparam",
-        description=_DESCRIPTION,
-        args=given,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
-    return call
+    finally:
+        drop_unread()
 
 
 def _is_another_rank() -> bool:
@@ -95,8 +84,8 @@ def _code(error: BaseException) -> int:
 
 def _told(error: BaseException) -> str:
     """The message and what was noted on the way, in one line."""
-    text = str(error)
-    if isinstance(error, LookupError | AttributeError):
+    text = _without_memory(error) or str(error)
+    if not isinstance(error, _EXPECTED):  # files of a run that somebody changed into something else
         text = f"unexpected {type(error).__name__}: {text}. --debug shows where"
     if isinstance(error, OSError) and error.strerror:  # without the number that Python puts in front
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
@@ -107,28 +96,31 @@ def _told(error: BaseException) -> str:
     return text or ("interrupted." if isinstance(error, KeyboardInterrupt) else type(error).__name__)
 
 
+def _without_memory(error: BaseException) -> str:
+    """What to say where memory is full: numpy and Python raise MemoryError, torch a RuntimeError of its own words."""
+    asked = re.search(r"ried to allocate ([\d.]+ \w+)", str(error))
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and asked):
+        return ""
+    what = f"{asked[1]} were asked for at once" if asked else str(error) or "the system gives no more"
+    return (
+        f"memory is full: {what}. Ask for less: a smaller --batch-size, --num-samples or --hidden, or data in an .npy "
+        "file, which can be mapped."
+    )
+
+
+def _say(text: str) -> None:
+    """Prints a line on standard error, if anybody still reads that."""
+    with suppress(OSError):
+        say(f"reparam: {text}", sys.stderr)
+
+
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
     """Without the file and the line of code, which say nothing to whoever typed the command."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"reparam: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        _say(f"warning: {' '.join(str(message).split())}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
-
-
-def check_names(given: Sequence[str]) -> None:
-    """Refuses a command or a preset that there is not, with the one that was meant."""
-    known = groups()
-    words = [word for word in given[:2] if not word.startswith("-")]
-    if not words or given[0] != words[0]:
-        return
-    if words[0] not in known:
-        raise ValueError(f"there is no command {words[0]!r}. {nearest(words[0], known)}")
-    inner = known[words[0]]
-    if inner and len(words) > 1 and words[1] not in inner:
-        if words[0] == "train":
-            presets[words[1]]  # says which is the nearest
-        raise ValueError(f"there is no command {' '.join(words)!r}. {nearest(words[1], inner)}")

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from reparam.data import Data
 
 
@@ -15,42 +17,43 @@ def examples_of(run: Path, model: Any, file: Path) -> Data:
     Raises:
         ValueError: examples of another size, or values that the protocol does not take.
     """
-    from reparam.data import Data, as_tensor
-    from reparam.data.splits import as_bits
+    from reparam.data import Data
+    from reparam.data.shapes import shaped
     from reparam.training.run import read_record
 
     record = read_record(run)
     event = model.observation.event_shape
-    array = _read(file, event, record)
-    if array.size == event.numel() and (array.ndim < 2 or len(array) > 1):
-        array = array[None]  # a single example
-    size = array[0].size if len(array) else 0
+    protocol = record.get("data", {}).get("protocol", "as given")
+    values = _read(file, event, record, protocol)
+    if values.numel() == event.numel() and (values.dim() < 2 or len(values) > 1):
+        values = values[None]  # a single example
+    size = values[0].numel() if len(values) else 0
     if size != event.numel():
         raise ValueError(
-            f"{file} holds examples of shape {tuple(array.shape[1:])}, and the model of {run} was made for "
+            f"{file} holds examples of shape {tuple(values.shape[1:])}, and the model of {run} was made for "
             f"{_words(event)}. Give examples of that size."
         )
-    protocol = record.get("data", {}).get("protocol", "as given")
-    if protocol == "static":
-        array = as_bits(array, str(file))
-    data = Data(as_tensor(array).reshape(-1, *event), protocol)
-    if protocol in ("grey", "dynamic", "threshold") and not data.are_means():
-        low, high = data.extremes().tolist()
-        raise ValueError(f"{file} holds values from {low:g} to {high:g}; the run's protocol {protocol} takes 0 to 1.")
+    data = Data(shaped(values, tuple(event), str(file)), protocol, source=str(file))
     return data.binarized(seed=0) if protocol == "dynamic" else data
 
 
-def _read(file: Path, event: Any, record: dict[str, Any]) -> Any:
+def _read(file: Path, event: Any, record: dict[str, Any], protocol: Any) -> Tensor:
+    from reparam.data import as_tensor
+    from reparam.data.formats import read_path
     from reparam.data.images import SUFFIXES, decode
-    from reparam.data.readers import read_path
+    from reparam.data.protocols import from_text
+    from reparam.data.stored import Choice
 
     options = record.get("experiment", {}).get("dataset", {})
     resize = tuple(options["resize"]) if options.get("resize") else None
     colour: Any = "rgb" if len(event) == 3 and event[0] == 3 else options.get("colour", "grey")
-    if file.suffix.lower() in SUFFIXES and file.exists():
-        return decode(file, file, resize, colour)[None]
-    folder = file.is_dir()
-    return read_path(file, array=None, resize=resize if folder else None, colour=colour if folder else "grey").train
+    if file.suffix.lower() in SUFFIXES and file.is_file():
+        return as_tensor(decode(file, file, resize, colour)[None])
+    same = file.suffix == Path(options.get("data", "")).suffix  # as the run's own data, whose options fit it
+    named = {name: options.get(name) for name in ("array", "labels") if same}
+    images = {"resize": resize, "colour": colour} if file.is_dir() else {}
+    stored = read_path(file, Choice(**named, **images))
+    return from_text(stored.train.values, protocol) if stored.untyped else stored.train.values
 
 
 def _words(event: Any) -> str:

@@ -6,9 +6,11 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from reparam._nearest import nearest
+from reparam._spelling import argument
 
 EXPERIMENT = "experiment.json"
 
@@ -29,32 +31,59 @@ def existing(run: Path) -> Path:
     raise FileNotFoundError(f"{run} holds no run. {hint}".rstrip())
 
 
+def unused_file(option: str, path: Path) -> Path:
+    """A file that is not there yet.
+
+    Raises:
+        FileExistsError: it is, or a folder.
+    """
+    if path.exists():
+        raise FileExistsError(
+            f"{argument(option)} is {str(path)!r}, which exists already, and nothing is overwritten. Choose another "
+            "name, or remove it."
+        )
+    return path
+
+
 def unused(run: Path, overwrite: bool) -> Path:
     """A folder for a new run.
 
     Raises:
         FileExistsError: a run is there, and it is not to be overwritten.
+        ValueError: a folder of something else is there.
     """
-    if (run / EXPERIMENT).exists() and not overwrite:
-        raise FileExistsError(
-            f"{run} holds a run already, and nothing is overwritten. Choose another name for --run, go on with "
-            f"'{command('resume', run)}', or add --overwrite."
+    if (run / EXPERIMENT).exists():
+        if not overwrite:
+            raise FileExistsError(
+                f"{run} holds a run already, and nothing is overwritten. Choose another name for --run, go on with "
+                f"'{command('resume', run)}', or add --overwrite."
+            )
+    elif run.is_dir() and (others := sorted({each.name for each in run.iterdir()} - {".lock"})):
+        raise ValueError(
+            f"{argument('run')} is {str(run)!r}, a folder that is not empty and holds no run (there is {others[0]}). "
+            "Choose another folder."
         )
     return run
 
 
-def new(name: str) -> Path:
-    """A folder `runs/NAME-DATE-TIME` that was not there: it is made, so that nobody else takes it."""
+@contextmanager
+def reserved(name: str) -> Iterator[Path]:
+    """A folder `runs/NAME-DATE-TIME` that was not there: it is made, so that nobody else takes it.
+
+    After an error the folder is removed, if nothing is in it.
+    """
+    from reparam.training.starting import left_as_it_was
+
     start = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    number = 1
-    while True:
+    for number in count(1):
         folder = Path("runs") / (start if number == 1 else f"{start}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
+        with left_as_it_was(folder):
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            yield folder
+            return
 
 
 def command(name: str, run: Path) -> str:
@@ -70,19 +99,22 @@ def kept(run: Path) -> Iterator[None]:
 
     try:
         yield
-    except Interrupted:
+    except (Interrupted, FileNotFoundError):  # the first says it all; what was not found is not there the next time
         raise
     except TrainingDiverged as error:
         left = checkpoints(run)
         if left:
-            error.add_note(f"{run} keeps the checkpoint before that, {left[-1].name}, and its metrics.")
+            error.add_note(
+                f"{run} keeps the checkpoint before that, {left[-1].name}, and its metrics. A resume takes the same "
+                "steps to the same end, so train anew with other options, in another folder or with --overwrite."
+            )
         raise
-    except (OSError, RuntimeError, KeyboardInterrupt) as error:
+    except (OSError, RuntimeError, MemoryError, KeyboardInterrupt) as error:
         if checkpoints(run):
             again = command("resume", run)
             error.add_note(
                 f"{run} keeps its checkpoints. Go on with: {again}"
-                if str(error)
+                if str(error) or isinstance(error, MemoryError)
                 else f"interrupted; {run} keeps its checkpoints. Go on with: {again}"
             )
         raise

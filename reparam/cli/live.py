@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reparam._files import open_regular, read_object
 from reparam.cli.folders import command
-from reparam.cli.show import measured, print_json, print_table, seconds
+from reparam.cli.show import measured, print_json, print_table, say, seconds
 
 if TYPE_CHECKING:
     from reparam.training import Epoch
@@ -33,11 +34,13 @@ class Lines:
     def say(self, text: str) -> None:
         """Prints a line."""
         if not self.quiet:
-            print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
+            say(text, sys.stderr if self.json else sys.stdout)
 
     def __call__(self, epoch: Epoch) -> None:
         if self.quiet:
             return
+        from reparam.estimators.estimate import in_use
+
         parts = [f"epoch {epoch.number}/{self.epochs}", f"{epoch.name} {-epoch.loss:.2f}"]
         found = _last_validation(self.run, epoch.number)
         if found is not None:
@@ -45,9 +48,8 @@ class Lines:
             parts.append(f"validation elbo {measured(found['elbo'])}")
             parts += [f"{name} {measured(found[name])}"] if name != "iwae_1" else []
             parts += ["best so far"] if found["best"] else []
-        temperature = getattr(epoch.estimator, "temperature", None)
-        parts += [f"temperature {temperature:.3g}"] if isinstance(temperature, float | int) else []
-        examples = json.loads((self.run / "experiment.json").read_text())["data"].get("examples")
+        parts += [f"{name} {value:.3g}" for name, value in in_use(epoch.estimator).items()]
+        examples = read_object(self.run / "experiment.json")["data"].get("examples")
         parts += [f"{examples / epoch.seconds:,.0f} images/s"] if examples and epoch.seconds else []
         self.say("  ".join(parts))
 
@@ -70,14 +72,14 @@ class Lines:
         rows += [(f"test: {name}", measured(test[name])) for name in bounds]
         rows.append(("test: KL(q(z|x) || p(z))", measured(test["rate"])))
         print_table(("nats per example", str(self.run)), rows)
-        print("Next:")
+        say("Next:")
         for name in ("evaluate", "sample", "reconstruct", "traverse"):
-            print(f"  {command(name, self.run)}")
+            say(f"  {command(name, self.run)}")
 
 
 def _last_validation(run: Path, epoch: int) -> dict[str, Any] | None:
     """The validation of this epoch, if there was one: then it is the last line of the metrics."""
-    with (run / "metrics.jsonl").open("rb") as metrics:
+    with open_regular(run / "metrics.jsonl") as metrics:
         metrics.seek(max(0, metrics.seek(0, 2) - 2**14))
         line = json.loads(metrics.read().splitlines()[-1])
     return line if line["kind"] == "validation" and line["epoch"] == epoch else None

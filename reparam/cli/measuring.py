@@ -2,67 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import tyro
 
 from reparam.cli.folders import existing
+from reparam.cli.options import Checkpoint, Draws, Part, Seed
 from reparam.cli.show import measured, print_json, print_table
-
-if TYPE_CHECKING:
-    from reparam.data import Splits
-
-Part = Literal["test", "validation", "train"]
-Checkpoint = Literal["auto", "best", "last"]
 
 
 def evaluate(
     run: tyro.conf.Positional[Path],
-    num_samples: int = 500,
+    num_samples: Draws = 500,
     part: Part = "test",
     checkpoint: Checkpoint = "auto",
     data: str | None = None,
     device: str = "auto",
-    seed: int = 0,
+    seed: Seed = 0,
     json: bool = False,
 ) -> None:
     """Measures the exact bounds of a run's model, each with its standard error, in nats per example.
+
+    Each evaluation is a line in RUN/evaluation.jsonl, which `reparam compare` reads.
 
     Args:
         run: Folder of the run.
         num_samples: K, draws of z for each example; 500 take minutes on a CPU for 10,000 images.
         part: Of the data.
         checkpoint: The best by validation, the last, or auto: the best if there was a validation.
-        data: Name or path of other data, under the run's protocol.
+        data: Name or path of other data, under the run's protocol; the run's own if not given.
         device: Such as cpu or cuda; auto takes the best that is there.
         seed: Of the draws.
         json: Print one JSON object.
     """
     existing(run)
-    import reparam as rp
     from reparam import runs
-    from reparam.data import checksum
     from reparam.training import progress
-    from reparam.training.keeper import named
 
-    splits = data_of(run, data)
-    if part not in splits.parts():
-        raise ValueError(f"the data of {run} have no part {part}; there are {', '.join(splits.parts())}.")
-    chosen = splits.parts()[part]
-    name, _ = runs.saved(run, checkpoint)
-    model = rp.load(run, checkpoint=checkpoint, device=device_of(device))
-    batches = progress(chosen.batches(128), f"evaluating {len(chosen):,} examples")
-    found = named(rp.evaluate(model, batches, num_samples=num_samples, seed=seed))
-    about = {"run": str(run), "checkpoint": name, "part": part, "protocol": chosen.protocol}
+    found = runs.measure(
+        run,
+        num_samples=num_samples,
+        part=part,
+        checkpoint=checkpoint,
+        data=data,
+        device=device_of(device),
+        seed=seed,
+        show=lambda batches, number: progress(batches, f"evaluating {number:,} examples"),
+    )
     if json:
-        print_json({**about, "checksum": checksum(chosen), **found})
+        print_json({"run": str(run), **found})
         return
     rows = [(_words(key), measured(value)) for key, value in found.items() if isinstance(value, dict)]
+    rows.append(("examples with unreliable weights", _reliability(found)))
     units = found["active_units"]
     rows.append(("active latent variables", "unknown" if units is None else str(units)))
-    what = f"{found['num_examples']:,} {part} examples, {chosen.protocol}, {name}"
+    what = f"{found['num_examples']:,} {part} examples, {found['protocol']}, {found['checkpoint']}"
     print_table(("nats per example", what), rows, title=str(run))
+
+
+def _reliability(found: Mapping[str, Any]) -> str:
+    """The share of the examples whose weights are unreliable, and the median of all examples' k."""
+    share, k = found["unreliable"], found["pareto_k"]
+    return "- (needs 100 samples)" if share is None else f"{share:.0%} (median of Pareto's k {k:.2f})"
 
 
 def _words(name: str) -> str:
@@ -73,28 +76,7 @@ def _words(name: str) -> str:
         "rate": "rate: KL(q(z|x) || p(z))",
         "distortion": "distortion: -log p(x|z)",
     }
-    return words[name.partition("_")[0]]
-
-
-def data_of(run: Path, other: str | None = None) -> Splits:
-    """The data of a run, or others under its protocol and in its shape."""
-    from reparam import runs
-    from reparam.data import load_data
-    from reparam.training.run import read_record
-
-    record: dict[str, Any] = read_record(run)
-    if "experiment" in record:
-        experiment = runs.experiment_of(run)
-        if other is not None:
-            return runs.data_of(experiment.replace(data=other))
-        data = runs.data_of(experiment)
-        runs.check_data(run, data)
-        return data
-    if other is None:
-        raise ValueError(f"{run} was started from Python, and its data are known there. Name data with --data.")
-    about = record.get("data", {})
-    shape = tuple(about["shape"]) if about.get("shape") else None
-    return load_data(other, about.get("protocol", "as given"), shape=shape)
+    return words.get(name.partition("_")[0], name)
 
 
 def device_of(name: str) -> Any:

@@ -8,11 +8,13 @@ import tyro
 
 from reparam.cli.folders import existing, kept
 from reparam.cli.live import Lines
+from reparam.cli.options import FromOne
 
 
 def resume(
     run: tyro.conf.Positional[Path],
-    epochs: int | None = None,
+    epochs: FromOne | None = None,
+    data: str | None = None,
     tensorboard: bool = False,
     json: bool = False,
 ) -> None:
@@ -24,6 +26,7 @@ def resume(
     Args:
         run: Folder of the run.
         epochs: In all, more than the run was begun with; if not given, as many as that.
+        data: Where the run's data are now, if they have been moved.
         tensorboard: Write the metrics for TensorBoard too; needs tensorboard.
         json: Print the summary as one JSON object on standard output, all else on standard error.
     """
@@ -35,10 +38,15 @@ def resume(
     fabric = runs.launch_of(experiment)
     quiet = fabric is not None and not fabric.is_global_zero
     lines = Lines(run, before if epochs is None else epochs, json=json, quiet=quiet)
-    if epochs is not None and epochs > before:
-        jumping = runs.counts_steps(experiment)
-        also = f"; its {' and '.join(jumping)} now follow {epochs} epochs, so they jump" if jumping else ""
-        lines.say(f"{run}: {epochs} epochs instead of {before}{also}.")
+
+    def begun() -> None:
+        if epochs is not None and epochs > before:
+            jumping = runs.counts_steps(experiment)
+            also = f"; its {' and '.join(jumping)} now follow {epochs} epochs, so they jump" if jumping else ""
+            lines.say(f"{run}: {epochs} epochs instead of {before}{also}.")
+
     with kept(run):
-        summary = runs.resume(run, epochs=epochs, fabric=fabric, on_epoch=lines, tensorboard=tensorboard)
+        summary = runs.resume(
+            run, epochs=epochs, data=data, fabric=fabric, on_epoch=lines, on_start=begun, tensorboard=tensorboard
+        )
     lines.end(summary)

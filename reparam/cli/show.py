@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
+
+from reparam._printable import printable
+
+
+def say(text: object, stream: IO[str] | None = None) -> None:
+    """Prints a line, with control characters of the names in it escaped; on standard output if no stream is given."""
+    print(printable(text), file=stream, flush=True)
 
 
 def print_json(values: object) -> None:
@@ -14,27 +22,46 @@ def print_json(values: object) -> None:
     print(json.dumps(_plain(values), allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table; columns whose cells are all numbers stand to the right. Where nobody watches it is as wide as it is."""
+def width() -> int:
+    """Columns of the terminal, or of the environment variable COLUMNS; 80 where there is neither."""
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, width: int | None = None
+) -> None:
+    """A table; columns whose cells are all numbers stand to the right.
+
+    Without a width a terminal's is taken; where nobody watches the table is as wide as it is.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    watched = sys.stdout.isatty()
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", show_header=any(columns), pad_edge=False)
+    if width is None and not sys.stdout.isatty():
+        width = 240
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title and printable(title),
+        title_justify="left",
+        show_header=any(columns),
+        pad_edge=False,
+    )
     for number, name in enumerate(columns):
         right = all(_is_number(row[number]) for row in rows)
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(printable(name), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    console = Console(file=sys.stdout, width=None if watched else 240, markup=False, highlight=False)
+        table.add_row(*map(printable, row))
+    console = Console(file=sys.stdout, width=width, markup=False, highlight=False)
     with console.capture() as text:
         console.print(table)
     print("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 def measured(value: Mapping[str, Any]) -> str:
-    """A mean with its standard error, in nats."""
+    """A mean with its standard error, in nats; null stands for a mean that is not finite."""
+    if value["value"] is None:
+        return "not finite"
     error = value["standard_error"]
     return f"{value['value']:.2f}" + ("" if error is None else f" +/- {error:.2f}")
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from reparam.cli.folders import kept, new, unused
+from reparam.cli.folders import kept, reserved, unused
 from reparam.cli.live import Lines
-from reparam.cli.options import SECTIONS, sections
+from reparam.cli.options import Option, options_of_experiment
+from reparam.cli.sections import SECTIONS, sections
 from reparam.experiment import Experiment
 from reparam.experiment.presets import presets
 
@@ -26,12 +27,9 @@ _OWN: dict[str, tuple[Any, Any, str]] = {
 _DESCRIPTION = "What this run is, in a line; kept in experiment.json."
 
 
-def commands() -> dict[str, Callable[..., Callable[[], None]]]:
-    """`train` for each preset, by its name: a class whose objects are what was typed, and are called to train."""
-    return {name: _command(name, experiment) for name, experiment in presets.items()}
-
-
-def _command(preset: str, experiment: Experiment) -> Callable[..., Callable[[], None]]:
+def described(preset: str) -> type:
+    """What tyro makes the help of a preset's command of: a class with a field for each option."""
+    experiment = presets[preset]
     own = {"description": (str, experiment.description, _DESCRIPTION), **_OWN}
     fields: list[Any] = [
         (name, Annotated[kind, tyro.conf.arg(help=words)], dataclasses.field(default=default))
@@ -41,30 +39,40 @@ def _command(preset: str, experiment: Experiment) -> Callable[..., Callable[[], 
         (name, SECTIONS[name], dataclasses.field(default_factory=functools.partial(copy.copy, default)))
         for name, default in sections(experiment).items()
     ]
+    return dataclasses.make_dataclass("Train", fields, namespace={"__doc__": f"{experiment.description}."})
 
-    def start(self: Any) -> None:
-        chosen = {"description": self.description}
-        for name in SECTIONS:
-            chosen |= vars(getattr(self, name))
-        if self.description == experiment.description:
-            changed = _changed(experiment.replace(**chosen), experiment)
-            chosen["description"] += f"; but {', '.join(changed)}" if changed else ""
-        how = {"overwrite": self.overwrite, "tensorboard": self.tensorboard, "json": self.json}
-        train(preset, experiment.replace(**chosen), self.run, **how)
 
-    namespace = {"__call__": start, "__doc__": f"{experiment.description}."}
-    return dataclasses.make_dataclass("Train", fields, namespace=namespace)
+def options_of_preset(preset: str) -> list[Option]:
+    """The options of a preset's command."""
+    own = [Option(name, kind, default) for name, (kind, default, _) in _OWN.items()]
+    return [Option("description", str, ""), *own, *options_of_experiment(presets[preset])]
+
+
+def start(preset: str, **typed: Any) -> None:
+    """Trains a preset with the options that were typed."""
+    how = {name: typed.pop(name, default) for name, (_, default, _) in _OWN.items()}
+    before = presets[preset]
+    experiment = before.replace(**typed)
+    if experiment.description == before.description:
+        changed = _changed(experiment, before)
+        also = f"; but {', '.join(changed)}" if changed else ""
+        experiment = experiment.replace(description=f"{before.description}{also}")
+    train(preset, experiment, **how)
 
 
 def _changed(chosen: Experiment, preset: Experiment) -> list[str]:
     """What of the model and its training is not the preset's."""
     parts = ((chosen.model, preset.model), (chosen.dataset, preset.dataset), (chosen.training, preset.training))
     return [
-        f"{each.name} {getattr(ours, each.name)}"
+        f"{each.name} {_words(getattr(ours, each.name))}"
         for ours, theirs in parts
         for each in dataclasses.fields(ours)
         if getattr(ours, each.name) != getattr(theirs, each.name) and each.name not in ("epochs", "seed", "validation")
     ]
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def train(
@@ -78,17 +86,17 @@ def train(
 
     fabric = runs.launch_of(experiment)
     first = fabric is None or fabric.is_global_zero
-    folder = run or (new(preset) if first else None)
-    folder = folder if fabric is None else fabric.broadcast(folder)
-    assert folder is not None
-    lines = Lines(folder, experiment.training.epochs, json=json, quiet=not first)
-    lines.say(f"{folder}: {experiment.description}.")
-    try:
-        with kept(folder):
-            keep = Run(folder, overwrite=overwrite, tensorboard=tensorboard)
-            summary = runs.train(experiment, keep, fabric=fabric, on_epoch=lines)
-    finally:
-        if run is None and first and {path.name for path in folder.iterdir()} <= {".lock"}:  # nothing was begun
-            (folder / ".lock").unlink(missing_ok=True)
-            folder.rmdir()
+    with ExitStack() as stack:
+        folder = run or (stack.enter_context(reserved(preset)) if first else None)
+        folder = folder if fabric is None else fabric.broadcast(folder)
+        assert folder is not None
+        stack.enter_context(kept(folder))
+        lines = Lines(folder, experiment.training.epochs, json=json, quiet=not first)
+        summary = runs.train(
+            experiment,
+            Run(folder, overwrite=overwrite, tensorboard=tensorboard),
+            fabric=fabric,
+            on_epoch=lines,
+            on_start=functools.partial(lines.say, f"{folder}: {experiment.description}."),
+        )
     lines.end(summary)

@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import copy
-import mmap
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reparam._checks import choice, whole
+from reparam.data import protocols, rows
+from reparam.data.arrays import as_tensor as as_tensor
+from reparam.data.arrays import is_mapped as is_mapped
 from reparam.data.passes import Batches as Batches
-
-Protocol = Literal["grey", "dynamic", "threshold", "static", "as given"]
+from reparam.data.protocols import Protocol as Protocol
+from reparam.data.protocols import scaled
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
     """N examples in one tensor, with the protocol that makes them numbers.
 
-    Bytes stay bytes in memory and on the device; a batch is divided by 255 when it is taken. Under the "dynamic"
-    protocol each visit then draws fresh bits with these means; under "threshold" x is 1 where it exceeds 1/2, else 0.
+    Values keep their type in memory and on the device; a batch becomes floating point when it is taken, and bytes are
+    then divided by 255. Under the "dynamic" protocol each visit draws fresh bits with these means; under "threshold" x
+    is 1 where it exceeds 1/2, else 0. A sparse matrix stays sparse; only batches of it are made dense.
 
     Attributes:
-        values: `[N, *event]`, uint8 (0 to 255 stand for 0 to 1) or floating point (used as it is).
+        values: `[N, *event]`: uint8 (0 to 255 stand for 0 to 1), or bool, other integers and floating point, which are
+            used as they are. A sparse matrix `[N, D]` is kept as CSR.
         protocol: how values become x, a name under which results may be compared.
-        labels: `[N]`, if there are any. No model here sees them.
+        labels: `[N]`, whole numbers, kept as int64, if there are any. No model here sees them.
         dtype: of the batches.
         mapped: whether the values lie in a file that is mapped into memory, such as `numpy.load(mmap_mode="r")` gives.
             Such values are never copied as a whole: they stay where they are, batches are gathered from them and moved.
         device: where the batches go; None stands for where the values are.
+        classes: name of each class, if classes have names: label k belongs to `classes[k]`, and -1 to an example
+            without a label. Otherwise labels are any whole numbers.
+        names: name of each example, such as its file, if examples have names.
+        source: where the data come from, for messages: a path, or the name of published data.
 
     Raises:
-        TypeError: values that are neither bytes nor floating point.
-        ValueError: no examples, a scalar example, NaN or Inf, bits posing as bytes.
+        TypeError: values of a type that has no meaning under the protocol; labels that are not whole numbers.
+        ValueError: no examples, a scalar example, NaN or Inf, values that the protocol does not take, bits stored as
+            bytes 0 and 1, another number of labels or names than of examples, labels without a class.
     """
 
     values: Tensor
@@ -47,36 +53,53 @@ class Data:
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
     mapped: bool = False
     device: torch.device | None = None
+    classes: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, Tensor):
             raise TypeError(
-                f"values is a {type(self.values).__name__}; it must be a tensor. Use torch.as_tensor(values)."
+                f"values is a {type(self.values).__name__}; it must be a tensor. Use torch.as_tensor(values), or "
+                "reparam.data.as_tensor(values) for a data frame or a sparse matrix."
             )
         choice("protocol", self.protocol, get_args(Protocol))
-        if self.values.dim() < 2 or len(self.values) == 0:
+        if self.values.dim() < 2 or 0 in self.values.shape:
             raise ValueError(
                 f"data have shape {tuple(self.values.shape)}; they must be [N, ...] with N >= 1 and one more axis. "
                 "A single example is values[None]; a list or loader holds batches, not examples."
             )
-        if self.labels is not None and len(self.labels) != len(self.values):
-            raise ValueError(f"{len(self.labels)} labels for {len(self.values)} examples; there must be one for each.")
-        if self.values.is_floating_point():
-            self._check_finite()
-        elif self.values.dtype != torch.uint8:
-            raise TypeError(_unreadable(self.values.dtype))
-        elif self.protocol == "as given" and self.is_bits_as_bytes():
-            raise ValueError(_BITS_AS_BYTES)
-        if self.protocol == "dynamic" and not self.are_means():
-            raise ValueError("data lie outside [0, 1]; bits are drawn with means in [0, 1]. Rescale the values.")
+        values = self.values if self.values.layout is torch.strided else as_tensor(self.values)
+        kept = protocols.kept(values, self.protocol, mapped=self.mapped, source=self.source)
+        object.__setattr__(self, "values", kept)
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        for name, given in (("labels", self.labels), ("names", self.names)):
+            if given is not None and len(given) != len(self):
+                raise ValueError(f"{len(given)} {name} for {len(self)} examples; there must be one for each.")
+        if self.labels is None:
+            return
+        if self.labels.dim() != 1 or self.labels.is_floating_point() or self.labels.is_complex():
+            raise TypeError(
+                f"labels have shape {tuple(self.labels.shape)} and type {protocols.name_of(self.labels.dtype)}; they "
+                "must be one whole number for each example. Use labels.long(), or labels.argmax(1) of one-hot labels."
+            )
+        labels = self.labels.to(torch.int64)
+        if self.classes is not None and not -1 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+            raise ValueError(
+                f"labels go from {int(labels.min())} to {int(labels.max())} and there are {len(self.classes)} classes; "
+                "a label must be the index of a class, or -1 for none. Give all classes."
+            )
+        object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         """The examples at `index`, a slice or whole numbers `[B]`, as x, `[B, *event]`."""
-        rows = self.values.index_select(0, index) if isinstance(index, Tensor) else self.values[index]
-        x = self._as_means(rows if self.device is None else rows.to(self.device), self.dtype)
+        found = rows.take(self.values, index)
+        x = self._as_means(found if self.device is None else found.to(self.device), self.dtype)
         return torch.bernoulli(x) if self.protocol == "dynamic" else x
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:
@@ -86,16 +109,35 @@ class Data:
             where = self.device if device is None else torch.device(device)
             same = where in (self.device, None) or (self.device is None and where == self.values.device)
             return self if same and dtype == self.dtype else self._with(device=where, dtype=dtype)
-        values = self.values.to(device)
-        if values is self.values and dtype == self.dtype:
+        values = self.values if device is None else self.values.to(device)
+        if values.device == self.values.device and dtype == self.dtype:
             return self
         labels = None if self.labels is None else self.labels.to(device)
         return self._with(values=values, labels=labels, dtype=dtype)
 
     def part(self, start: int, stop: int) -> Data:
         """The examples from `start` up to `stop`, as `Data` that share their memory."""
-        labels = None if self.labels is None else self.labels[start:stop]
-        return self._with(values=self.values[start:stop], labels=labels)
+        return self.subset(slice(start, stop))
+
+    def subset(self, index: slice | Tensor) -> Data:
+        """Some of the examples, with their labels and names.
+
+        Args:
+            index: a slice, whose result shares memory, or whole numbers `[M]`, whose rows are copied into memory.
+
+        Returns:
+            `Data` of M examples, under the same protocol.
+        """
+        changes: dict[str, object] = {"values": rows.subset(self.values, index)}
+        if self.labels is not None:
+            changes["labels"] = self.labels[index]
+        if self.names is not None:
+            names = self.names
+            changes["names"] = names[index] if isinstance(index, slice) else tuple(names[i] for i in index.tolist())
+        if self.mapped and isinstance(index, Tensor):
+            where = self.values.device if self.device is None else self.device
+            changes |= {"values": rows.subset(self.values, index).to(where), "mapped": False, "device": None}
+        return self._with(**changes)
 
     def batches(self, batch_size: int, *, shuffle: bool = False, drop_last: bool = False) -> Batches:
         """All examples in batches of `batch_size`, in a new order at every pass if `shuffle`.
@@ -114,7 +156,7 @@ class Data:
         """
         if not self.are_means():
             raise ValueError("data lie outside [0, 1]; log-odds are those of means in [0, 1]. Rescale the values.")
-        total = sum(self._as_means(self.values[block], torch.float64).sum(0) for block in self.blocks())
+        total = sum(self._as_means(rows.take(self.values, each), torch.float64).sum(0) for each in self.blocks())
         return (torch.as_tensor(total) / len(self)).flatten().clamp(1e-3, 1 - 1e-3).logit().to(self.dtype)
 
     def binarized(self, seed: int) -> Data:
@@ -126,53 +168,33 @@ class Data:
         if not self.are_means():
             raise ValueError("data lie outside [0, 1]; bits are drawn with means in [0, 1]. Rescale the values.")
         generator = torch.Generator().manual_seed(seed)
-        bits = torch.empty(self.values.shape, dtype=torch.uint8)
+        bits = torch.empty(tuple(self.values.shape), dtype=torch.uint8)
         for block in self.blocks():
-            means = self._as_means(self.values[block], torch.float32).cpu()
+            means = self._as_means(rows.take(self.values, block), torch.float32).cpu()
             bits[block] = (torch.bernoulli(means, generator=generator) * 255).to(torch.uint8)
         where = self.values.device if self.device is None else self.device
         return self._with(values=bits.to(where), protocol="static", mapped=False, device=None)
 
     def blocks(self) -> Iterator[slice]:
         """All rows in slices of at most 4096, fewer where those would take more than 64 MiB in float32."""
-        size = max(1, min(4096, 2**24 // self.values[0].numel()))
-        return (slice(start, min(start + size, len(self))) for start in range(0, len(self), size))
+        return rows.blocks_of(self.values)
 
     def extremes(self) -> Tensor:
         """The least and the largest of `values`, `[2]`."""
-        ends = [torch.stack(self.values[block].aminmax()) for block in self.blocks()]
-        return torch.stack(torch.stack(ends).aminmax())
+        dtype = self.values.dtype if self.values.dtype.is_floating_point else torch.float64
+        return torch.tensor(protocols.extremes(self.values), dtype=dtype, device=self.values.device)
 
     def are_means(self) -> bool:
         """Whether all values lie in [0, 1], bytes standing for that."""
-        if self.values.dtype == torch.uint8:
-            return True
-        least, largest = self.extremes().tolist()
-        return bool(least >= 0 and largest <= 1)
+        return protocols.are_means(self.values)
 
     def is_bits_as_bytes(self) -> bool:
-        """Whether the largest byte is 1; the first block usually shows that it is not."""
-        largest = 0
-        for block in self.blocks():
-            largest = max(largest, int(self.values[block].max()))
-            if largest > 1:
-                return False
-        return largest == 1
+        """Whether the values are bytes of which the largest is 1."""
+        return protocols.holds_bits_as_bytes(self.values)
 
-    def _as_means(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
-        x = _scaled(rows, dtype)
+    def _as_means(self, found: Tensor, dtype: torch.dtype) -> Tensor:
+        x = scaled(found, dtype)
         return (x > 0.5).to(dtype) if self.protocol == "threshold" else x
-
-    def _check_finite(self) -> None:
-        for block in self.blocks():
-            bad = ~self.values[block].isfinite()
-            if bad.any():
-                first = [int(i) for i in bad.nonzero()[0]]
-                first[0] += block.start
-                raise ValueError(
-                    f"data hold {self.values[tuple(first)].item()} at index {first}; every value must be finite. "
-                    "Remove or fill such entries first."
-                )
 
     def _with(self, **changes: object) -> Data:
         """A copy with other fields. `dataclasses.replace` would check again what was checked: all of a large file."""
@@ -182,68 +204,20 @@ class Data:
         return other
 
 
-def as_data(values: Data | Tensor | NDArray[Any], dtype: torch.dtype) -> Data:
-    """Any tensor or array as `Data` with batches of `dtype`."""
+def as_data(values: Any, dtype: torch.dtype) -> Data:
+    """Examples of any kind that `as_tensor` takes, as `Data` with batches of `dtype`."""
     if isinstance(values, Data):
         return values.to(dtype=dtype)
     return Data(as_tensor(values), dtype=dtype, mapped=is_mapped(values))
 
 
-def is_mapped(values: object) -> bool:
-    """Whether an array is a view of a file that is mapped into memory."""
-    while isinstance(values, np.ndarray) and not isinstance(values, np.memmap):
-        values = values.base
-    return isinstance(values, np.memmap | mmap.mmap)
+def stored_batch(item: object) -> Tensor:
+    """The values of a batch that an iterable yields, `[B, *event]`: the first of a tuple or list, in its own type."""
+    values = as_tensor(item[0] if isinstance(item, tuple | list) and item else item)
+    protocols.check_type(values.dtype, "as given")
+    return values.to_dense() if rows.is_sparse(values) else values
 
 
 def as_batch(item: object, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What an iterable yields as x `[B, *event]`: the first of a tuple or list, under the rules of `Data`."""
-    values = as_tensor(item[0] if isinstance(item, tuple | list) and item else item)
-    if not values.is_floating_point() and values.dtype != torch.uint8:
-        raise TypeError(_unreadable(values.dtype))
-    return _scaled(values.to(device, non_blocking=True), dtype)
-
-
-def _scaled(values: Tensor, dtype: torch.dtype) -> Tensor:
-    return values.to(dtype).div_(255) if values.dtype == torch.uint8 else values.to(dtype)
-
-
-def as_tensor(values: object) -> Tensor:
-    """A tensor or an array of numbers as a tensor, which shares its memory where it can, a mapped file's always."""
-    if isinstance(values, Tensor):
-        return values.detach()
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fui" and is_mapped(values):
-        return _share_mapped(values)
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fui":
-        native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-        return torch.from_numpy(native if native.flags.writeable else native.copy())
-    what = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else f"a {type(values).__name__}"
-    raise TypeError(
-        f"x is {what}; it must be a tensor or an array of numbers, or a tuple whose first element is that. "
-        "Let the loader yield x, or (x, ...)."
-    )
-
-
-def _share_mapped(values: NDArray[Any]) -> Tensor:
-    """A tensor over a mapped file, which is not copied."""
-    if not values.dtype.isnative or min(values.strides) < 0:
-        raise ValueError(
-            f"the mapped file holds {values.dtype} with strides {values.strides}; without a copy only numbers of this "
-            "machine's byte order, read forwards, can be used. Write the file anew by numpy.save."
-        )
-    with warnings.catch_warnings():  # that writing to it would fail: nothing here does
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(values)
-
-
-_BITS_AS_BYTES = (
-    "data are uint8 and hold only 0 and 1; uint8 stands for 0 to 255, so these would be almost black. "
-    "Pass values.float() for bits, or values * 255 for bytes."
-)
-
-
-def _unreadable(dtype: torch.dtype) -> str:
-    return (
-        f"data are {dtype}; bytes (uint8) stand for 0 to 1 in steps of 1/255, floating point is used as it is. "
-        "Convert to one of the two, for example values.float()."
-    )
+    """What an iterable yields as x `[B, *event]`, under the rules of `Data`."""
+    return scaled(stored_batch(item).to(device, non_blocking=True), dtype)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from reparam._checks import positive
+from reparam._printable import printable, printable_errors
 from reparam.data.sources import SOURCES, RemoteFile, Source
 
 ROUNDS = 3
@@ -43,13 +44,15 @@ def known_source(name: str, more: tuple[str, ...] = ()) -> Source:
     raise ValueError(f"there are no data named {name!r}. {hint}There are: {', '.join(names)}; or give a path.")
 
 
+@printable_errors()
 def fetch(
     source: str | Source, *, cache: str | Path | None = None, progress: bool | None = None, timeout: float = TIMEOUT
 ) -> tuple[Path, ...]:
     """Brings published data into the cache, where `load_data` finds them by name; what is there and whole stays.
 
-    The mirrors of a file are tried in order, up to three times, except one that does not have it or serves something
-    else. A file appears in the cache under its name only when all of it is there and has the published checksum.
+    The mirrors of a file are tried in order, those with https first, up to three times, except one that does not have
+    the file or serves something else. A download stops at the published size. A file appears in the cache under its
+    name only when all of it is there and has the published checksum.
 
     Args:
         source: a name, see `listing()`, or a `Source` of your own.
@@ -92,7 +95,7 @@ def _fetch_file(file: RemoteFile, folder: Path, name: str, progress: bool | None
     if is_whole(file, path):
         return path
     failures: dict[str, str] = {}
-    left = list(file.urls)
+    left = sorted(file.urls, key=lambda url: not url.startswith("https:"))
     for number in range(ROUNDS):
         if number:
             time.sleep(BACKOFF * number)
@@ -118,10 +121,10 @@ def _try(url: str, file: RemoteFile, path: Path, progress: bool | None, timeout:
     import requests
 
     with _bar(file.name, progress) as bar, _quiet():
-        # as stored: a server that packs what is packed already would have it unpacked here, with another checksum
-        load = pooch.HTTPDownloader(
-            progressbar=bar or False, chunk_size=2**16, timeout=timeout, headers={"Accept-Encoding": "identity"}
-        )
+
+        def load(url: str, output: str, _: object) -> None:
+            _download(url, Path(output), file.size, bar, timeout)
+
         try:
             pooch.retrieve(url, f"sha256:{file.sha256}", file.name, path.parent, downloader=load)
         except requests.HTTPError as error:
@@ -134,14 +137,38 @@ def _try(url: str, file: RemoteFile, path: Path, progress: bool | None, timeout:
             return f"no answer within {timeout:g} s" if slow else "no connection", True
         except requests.RequestException:
             return "the answer broke off", True
-        except ValueError:
-            return "its content is not what was published", False
+        except ValueError as error:
+            return str(error) if isinstance(error, _Longer) else "its content is not what was published", False
         except OSError as error:
             raise OSError(
                 f"{path} cannot be written ({error.strerror or error}). Make room, or name another folder in the "
                 "environment variable REPARAM_DATA."
             ) from error
     return "", False
+
+
+class _Longer(ValueError):
+    """A mirror sends more bytes than were published."""
+
+
+def _download(url: str, path: Path, size: int, bar: _Bar | None, timeout: float) -> None:
+    """Writes what a mirror sends, up to the published size; pooch then compares its checksum."""
+    import requests
+
+    # as stored: a server that packs what is packed already would have it unpacked here, with another checksum
+    headers = {"Accept-Encoding": "identity"}
+    with requests.get(url, stream=True, timeout=timeout, headers=headers) as answer, path.open("wb") as file:
+        answer.raise_for_status()
+        if bar is not None:
+            bar.total = size
+        left = size
+        for chunk in answer.iter_content(2**16):
+            left -= len(chunk)
+            if left < 0:
+                raise _Longer(f"it sends more than the published {size} bytes")
+            file.write(chunk)
+            if bar is not None:
+                bar.update(len(chunk))
 
 
 @contextmanager
@@ -170,15 +197,15 @@ def _bar(name: str, wanted: bool | None) -> Iterator[_Bar | None]:
 
 
 class _Bar:
-    """rich's bar, as pooch wants one."""
+    """rich's bar."""
 
     def __init__(self, name: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
-        self._task = self._progress.add_task(name)
+        self._task = self._progress.add_task(printable(name))
         self.total = 0
 
     def __enter__(self) -> Self:
@@ -192,9 +219,3 @@ class _Bar:
 
     def update(self, size: int) -> None:
         self._progress.update(self._task, total=self.total or None, advance=size)
-
-    def reset(self) -> None:
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        self._progress.refresh()

@@ -1,24 +1,22 @@
-"""listing, info, import_: what there is, what is in it, and how data of one's own get a name."""
+"""listing, info: what data there are, and what is in them."""
 
 from __future__ import annotations
 
-import re
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reparam._printable import printable_errors
 from reparam.data.checksum import checksum
-from reparam.data.data import Protocol, is_mapped
 from reparam.data.fetch import cache_folder
-from reparam.data.images import Colour, decode, image_files, read_images
-from reparam.data.load import imported_names, read, resolve, size_of
-from reparam.data.readers import image_parts, read_npy
+from reparam.data.load import imported_names, read
+from reparam.data.protocols import Protocol, advice, extremes, from_text, holds_bits, name_of
+from reparam.data.readers import read_npy, read_npz
+from reparam.data.rows import is_sparse
 from reparam.data.sources import SOURCES
 from reparam.data.splits import split
+from reparam.data.stored import Colour, Part, Stored
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ class Listed:
     here: bool
 
 
+@printable_errors()
 def listing() -> tuple[Listed, ...]:
     """Every name that `load_data` knows: the published data and those imported."""
     folder = cache_folder()
@@ -63,8 +62,18 @@ def listing() -> tuple[Listed, ...]:
 
 
 def _listed(name: str, folder: Path) -> Listed:
-    train, test = read_npy(folder / "train.npy"), folder / "test.npy"
-    return Listed(name, len(train), len(read_npy(test)) if test.exists() else 0, train.shape[1:], "", "imported", True)
+    train, test = _shape(folder, "train"), _shape(folder, "test")
+    return Listed(name, train[0], test[0] if test else 0, train[1:], "", "imported", True)
+
+
+def _shape(folder: Path, part: str) -> tuple[int, ...]:
+    """The shape of imported data, of which a sparse matrix is not read for that; empty where there are none."""
+    dense, sparse = folder / f"{part}.npy", folder / f"{part}.npz"
+    if dense.exists():
+        return read_npy(dense).shape
+    if not sparse.exists():
+        return ()
+    return tuple(read_npz(sparse, ("shape",), "Import the data anew.")["shape"].tolist())
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,13 @@ class Info:
         protocols: those of `load_data` that take these values.
         advice: which of these to take.
         checksum: that of `checksum(load_data(source, protocols[0]))`.
+        validation: examples that the source itself sets apart to validate on.
+        sparse: whether the values are kept as a sparse matrix.
+        labels: number of training examples of each class, by its name or its number, the empty name for examples
+            without a label; None without labels.
+        labels_checksum: that of `checksum(..., labels=True)`; None without labels.
+        first_name: name of the first training example, such as its file; None without names.
+        notes: what was left out, or decided without being asked, each in one sentence.
     """
 
     source: str
@@ -96,122 +112,64 @@ class Info:
     protocols: tuple[Protocol, ...]
     advice: str
     checksum: str
+    validation: int = 0
+    sparse: bool = False
+    labels: dict[str, int] | None = None
+    labels_checksum: str | None = None
+    first_name: str | None = None
+    notes: tuple[str, ...] = ()
 
 
+@printable_errors()
 def info(
     source: str | Path,
     *,
     resize: int | tuple[int, int] | None = None,
     colour: Colour = "grey",
     array: str | None = None,
+    labels: str | None = None,
 ) -> Info:
-    """What is in a source; arguments are those of `load_data`. All of it is read once, in blocks."""
-    arrays = read(source, resize=resize, colour=colour, array=array)
-    ends = [_extremes(part) for part in arrays.parts().values()]
+    """What is in a source; arguments are those of `load_data`. All of it is read once, in blocks.
+
+    Returns:
+        An `Info`.
+
+    Raises:
+        As `load_data`.
+    """
+    stored = read(source, resize=resize, colour=colour, array=array, labels=labels)
+    values = [from_text(part.values, "grey") if stored.untyped else part.values for part in stored.parts.values()]
+    ends = [extremes(part) for part in values]
     least, largest = min(low for low, _ in ends), max(high for _, high in ends)
-    bits = all(_holds_bits(part) for part in arrays.parts().values())
-    protocols, advice = _advice(str(source), arrays.train.dtype, least, largest, bits)
-    splits = split(arrays, protocols[0], None, validation=0, test=None, where=str(source))
+    bits = str(source) == "static-mnist" or all(holds_bits(part) for part in values)
+    protocols, advised = advice(values[0], least, largest, bits)
+    splits = split(stored, protocols[0], None, validation=None, test=None, where=str(source))
+    sizes: dict[str, int] = {name: len(part.values) for name, part in stored.parts.items()}
     return Info(
         source=str(source),
-        train=len(arrays.train),
-        test=0 if arrays.test is None else len(arrays.test),
-        shape=arrays.train.shape[1:],
-        dtype=str(arrays.train.dtype),
+        train=sizes["train"],
+        test=sizes.get("test", 0),
+        shape=tuple(stored.train.values.shape[1:]),
+        dtype=name_of(values[0].dtype),
         least=least,
         largest=largest,
-        mapped=is_mapped(arrays.train),
+        mapped=stored.train.mapped,
         protocols=protocols,
-        advice=advice,
+        advice=advised,
         checksum=checksum(splits),
+        validation=sizes.get("validation", 0),
+        sparse=is_sparse(stored.train.values),
+        labels=_counts(stored.train, stored),
+        labels_checksum=None if stored.train.labels is None else checksum(splits, labels=True),
+        first_name=None if stored.train.names is None else stored.train.names[0],
+        notes=(*stored.notes, *stored.warnings),
     )
 
 
-def _advice(
-    source: str, dtype: np.dtype[Any], least: float, largest: float, bits: bool
-) -> tuple[tuple[Protocol, ...], str]:
-    if bits or source == "static-mnist":
-        return ("static",), "bits: static"
-    if dtype != np.uint8 and (least < 0 or largest > 1):
-        return ("as given",), "numbers outside [0, 1]: as given, with an observation family over real numbers"
-    advice = "grey values: dynamic to compare with the literature on bits, grey to train on their means"
-    return ("grey", "dynamic", "threshold", "as given"), advice
-
-
-def _extremes(array: NDArray[Any]) -> tuple[float, float]:
-    if array.dtype.kind not in "buif" or array.size == 0:
-        raise TypeError(f"an array of {array.dtype} and shape {array.shape} holds no numbers to load.")
-    blocks = [array[start : start + 4096] for start in range(0, len(array), 4096)]
-    return float(min(block.min() for block in blocks)), float(max(block.max() for block in blocks))
-
-
-def _holds_bits(array: NDArray[Any]) -> bool:
-    """Whether only two numbers occur that may be bits; the first rows usually show that not."""
-    blocks = (array[start : start + 4096] for start in range(0, len(array), 4096))
-    seen: set[float] = set()
-    for block in blocks:
-        seen.update(np.unique(block).tolist())
-        if not (seen <= {0, 1} or (array.dtype == np.uint8 and seen <= {0, 255})):
-            return False
-    return True
-
-
-def import_(
-    source: str | Path,
-    name: str,
-    *,
-    resize: int | tuple[int, int] | None = None,
-    colour: Colour = "grey",
-    array: str | None = None,
-) -> Info:
-    """Copies data into the cache as `.npy` files that can be mapped into memory, so that `load_data(name)` has them.
-
-    A folder of images is decoded once and for all, one image at a time. Labels are not kept.
-
-    Args:
-        source: a name or a path, see `load_data`.
-        name: small letters, digits, and - _ between them; not one of the published data.
-        resize: as in `load_data`.
-        colour: as in `load_data`.
-        array: as in `load_data`.
-
-    Raises:
-        ValueError: a name that cannot be used, or a source that cannot be read.
-        FileExistsError: there are data of this name; nothing is overwritten.
-    """
-    if not re.fullmatch(r"[a-z0-9]+([-_][a-z0-9]+)*", name) or name in SOURCES:
-        raise ValueError(
-            f"name is {name!r}; it must be small letters and digits with - or _ between, and none of the published "
-            f"data ({', '.join(SOURCES)})."
-        )
-    target = cache_folder() / "imported" / name
-    if target.exists():
-        raise FileExistsError(
-            f"{target} exists already, and nothing is overwritten. Choose another name, or remove it."
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary:
-        folder = Path(temporary) / name
-        folder.mkdir()
-        _write_parts(source, folder, resize=resize, colour=colour, array=array)
-        found = info(folder)
-        folder.rename(target)
-    return replace(found, source=name)
-
-
-def _write_parts(
-    source: str | Path, folder: Path, *, resize: int | tuple[int, int] | None, colour: Colour, array: str | None
-) -> None:
-    path = resolve(source)
-    parts = image_parts(path) if path is not None and path.is_dir() else {}
-    if parts and array is None:
-        for part, images in parts.items():
-            files, size = image_files(images), size_of(resize)
-            shape = (len(files), *decode(files[0], files[0], size, colour).shape)
-            out = np.lib.format.open_memmap(folder / f"{part}.npy", "w+", np.uint8, shape)
-            read_images(images, files, size, colour, out)
-            out.flush()
-        return
-    arrays = read(source, resize=resize, colour=colour, array=array)
-    for part, values in arrays.parts().items():
-        np.save(folder / f"{part}.npy", values, allow_pickle=False)
+def _counts(part: Part, stored: Stored) -> dict[str, int] | None:
+    if part.labels is None:
+        return None
+    numbers, counts = np.unique(part.labels, return_counts=True)
+    classes = stored.classes
+    names = [("" if each < 0 else classes[each]) if classes else str(each) for each in numbers.tolist()]
+    return dict(zip(names, counts.tolist(), strict=True))

@@ -11,8 +11,10 @@ import torch
 from reparam._checks import Shape, choice, usable_device
 from reparam._checks import shape as check_shape
 from reparam.data.idx import read_idx
+from reparam.data.protocols import as_bits
 from reparam.data.readers import read_npz
-from reparam.data.splits import Arrays, Splits, as_bits, split
+from reparam.data.splits import Splits, split
+from reparam.data.stored import Part, Stored, part_of
 
 _FILES = Path(__file__).parent / "files"
 _SHA256 = {
@@ -68,29 +70,29 @@ def mnist(
     if event_shape.numel() != 784:
         raise ValueError(f"shape is {shape}; MNIST images have 784 pixels. Use 784, (28, 28) or (1, 28, 28).")
     where = usable_device(device)
-    arrays = _read_static(Path(file)) if file is not None else embedded()
-    found = split(arrays, protocol, event_shape, validation=validation, test=None, where="MNIST")
+    stored = _read_static(Path(file)) if file is not None else embedded()
+    found = split(stored, protocol, event_shape, validation=validation, test=None, where="MNIST")
     held_out = None if found.validation is None else found.validation.to(where)
     return Splits(found.train.to(where), held_out, found.test.to(where))
 
 
-def embedded() -> Arrays:
+def embedded() -> Stored:
     """The 70,000 digits in this package, `[N, 28, 28]`, with their labels."""
-    arrays = [read_idx(_FILES / name, sha256=sha256).numpy() for name, sha256 in _SHA256.items()]
+    arrays = [read_idx(_FILES / name, sha256=sha256) for name, sha256 in _SHA256.items()]
     train, train_labels, test, test_labels = arrays
-    return Arrays(train, test, train_labels, test_labels)
+    return Stored({"train": Part(train, train_labels.numpy()), "test": Part(test, test_labels.numpy())})
 
 
-def _read_static(path: Path) -> Arrays:
+def _read_static(path: Path) -> Stored:
     expected = "Expected: an .npz with arrays train, valid and test, [N, 784] of 0 and 1 or [N, 98] packed bits."
     stored = read_npz(path, ("train", "valid", "test"), expected)
-    arrays = {}
+    parts = {}
     for name, array in stored.items():
         bits = np.unpackbits(array, axis=1) if array.dtype == np.uint8 and array.shape[1:] == (98,) else array
         if bits.dtype.kind not in "buif" or bits.shape[1:] != (784,) or len(bits) == 0:
             raise ValueError(f"{path}: array {name} has shape {array.shape} and type {array.dtype}. {expected}")
         try:
-            arrays[name] = as_bits(bits, f"{path}: array {name}")
+            parts[name] = as_bits(part_of(bits, str(path)).values, source=f"{path}: array {name}")
         except ValueError as error:
             raise ValueError(f"{error} {expected}") from error
-    return Arrays(np.concatenate([arrays["train"], arrays["valid"]]), arrays["test"])
+    return Stored({"train": Part(torch.cat([parts["train"], parts["valid"]])), "test": Part(parts["test"])})

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reparam._checks import whole
+from reparam.data.rows import num_in_row
 
 if TYPE_CHECKING:
     from reparam.data.data import Data
@@ -113,6 +114,25 @@ class Batches:
         """These batches from number `number` of a pass on, counted from 0; the rows before it are not read."""
         return replace(self, first=whole("number", number, least=0))
 
+    def indices(self, order: Tensor) -> Iterator[Tensor]:
+        """The rows of the data that each batch of `over(order)` holds, to look up their labels and names.
+
+        Args:
+            order: of the pass, from `order()`.
+
+        Returns:
+            For each batch int64 `[B]`, on the device of the values: `data.labels[rows]` are the labels of its examples.
+
+        Raises:
+            ValueError: an order of other data.
+        """
+        self.over(order)  # refuses an order of other data
+        where, places = self.data.values.device, islice(self._places(order), len(self))
+        return (
+            torch.arange(place.start, place.stop, device=where) if isinstance(place, slice) else place
+            for place in places
+        )
+
     def share(self, rank: int, world: int) -> Batches:
         """The part of each batch that is for `rank` of `world` processes: contiguous, sizes that differ by at most one.
 
@@ -150,17 +170,22 @@ class Batches:
         return min(batch_size, len(self.data)) >= world and (rest == 0 or rest >= world)
 
     def _walk(self, order: Tensor) -> Iterator[Tensor]:
+        for place in self._places(order):
+            yield self.data[place]
+
+    def _places(self, order: Tensor) -> Iterator[slice | Tensor]:
+        """The rows of each batch; of a batch in order a slice, which copies nothing."""
         if not self.shuffle:
             for number in range(self.first, self.first + len(self)):
                 begin, end = self._mine(self.rows(number))
                 start = number * self.batch_size
-                yield self.data[start + begin : start + end]
+                yield slice(start + begin, start + end)
             return
         start = self.first * self.batch_size
         walk = self._windows(order, start) if self.data.mapped else self._permuted(order, start)
         for index in walk:
             begin, end = self._mine(len(index))
-            yield self.data[index[begin:end]]
+            yield index[begin:end]
 
     def _mine(self, size: int) -> tuple[int, int]:
         return size * self.rank // self.world, size * (self.rank + 1) // self.world
@@ -198,7 +223,7 @@ class Batches:
 
     def _rows_in_block(self) -> int:
         values = self.data.values
-        return max(1, BLOCK_BYTES // (values[0].numel() * values.element_size()))
+        return max(1, BLOCK_BYTES // (num_in_row(values) * values.element_size()))
 
     def _num_blocks(self) -> int:
         return math.ceil(len(self.data) / self._rows_in_block())

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reparam.data.fetch import cache_folder, is_whole
+from reparam.data.folders import read_idx_folder
 from reparam.data.idx import parse_idx
 from reparam.data.images import decode, scattered
 from reparam.data.mnist import embedded
-from reparam.data.readers import read_amat, read_idx_folder
+from reparam.data.readers import read_amat
 from reparam.data.sources import Source
-from reparam.data.splits import Arrays
+from reparam.data.stored import Stored, part_of
 
 
-def read_published(source: Source, resize: tuple[int, int] | None = None) -> Arrays:
+def read_published(source: Source, resize: tuple[int, int] | None = None) -> Stored:
     """The data of a name, from this package or the cache.
 
     Raises:
@@ -45,11 +46,17 @@ def read_published(source: Source, resize: tuple[int, int] | None = None) -> Arr
         return _read_omniglot(folder, resize or (28, 28))
     if source.name == "static-mnist":
         train, valid, test = (read_amat(folder / file.name) for file in source.files)
-        return Arrays(np.concatenate([train, valid]), test)
+        return _parts(np.concatenate([train, valid]), test)
     return read_idx_folder(folder)
 
 
-def _read_emnist(path: Path, part: str) -> Arrays:
+def _parts(
+    train: NDArray[Any], test: NDArray[Any], train_labels: NDArray[Any] | None = None, test_labels: Any = None
+) -> Stored:
+    return Stored({"train": part_of(train, "", train_labels), "test": part_of(test, "", test_labels)})
+
+
+def _read_emnist(path: Path, part: str) -> Stored:
     """EMNIST stores its images transposed, as its authors' Matlab did; here they are upright."""
 
     def read(which: str, kind: str) -> NDArray[np.uint8]:
@@ -63,13 +70,13 @@ def _read_emnist(path: Path, part: str) -> Arrays:
         return array
 
     train, test = (np.ascontiguousarray(read(which, "images-idx3").transpose(0, 2, 1)) for which in ("train", "test"))
-    return Arrays(train, test, read("train", "labels-idx1"), read("test", "labels-idx1"))
+    return _parts(train, test, read("train", "labels-idx1"), read("test", "labels-idx1"))
 
 
-def _read_omniglot(folder: Path, size: tuple[int, int]) -> Arrays:
+def _read_omniglot(folder: Path, size: tuple[int, int]) -> Stored:
     train, train_labels = _read_characters(folder / "images_background.zip", size, 0)
     test, test_labels = _read_characters(folder / "images_evaluation.zip", size, int(train_labels.max()) + 1)
-    return Arrays(train, test, train_labels, test_labels)
+    return _parts(train, test, train_labels, test_labels)
 
 
 def _read_characters(path: Path, size: tuple[int, int], first_label: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:

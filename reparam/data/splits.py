@@ -1,31 +1,38 @@
-"""Arrays of a source to `Splits` of `Data`: which rows are for what, and how values become x."""
+"""What a source holds to `Splits` of `Data`: which rows are for what, and how values become x."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reparam._checks import choice, whole
-from reparam.data.data import Data, Protocol, as_tensor, is_mapped
+from reparam.data.data import Data, Protocol
+from reparam.data.protocols import PROTOCOLS as PROTOCOLS
+from reparam.data.protocols import as_bits, from_text, name_of
+from reparam.data.rows import is_sparse
+from reparam.data.shapes import EventShape, shaped
+from reparam.data.stored import Part, Stored
 
-EventShape = tuple[int, ...] | Literal["image"] | None
-PROTOCOLS: tuple[Protocol, ...] = ("grey", "dynamic", "threshold", "static", "as given")
 BINARIZATION_SEED = 20261122
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Data in the parts that an experiment needs; `validation` is None where there is none."""
+    """Data in the parts that an experiment needs; `validation` is None where there is none.
+
+    Attributes:
+        train, validation, test: the parts.
+        notes: what of the source was left out, or decided without being asked, each in one sentence.
+    """
 
     train: Data
     validation: Data | None
     test: Data
+    notes: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, Data]:
         """The parts there are, by name."""
@@ -33,137 +40,89 @@ class Splits:
         return {name: part for name, part in found.items() if part is not None}
 
 
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """What a source holds: rows `[N, *event]`, `test` where the source itself says which those are, labels `[N]`."""
-
-    train: NDArray[Any]
-    test: NDArray[Any] | None = None
-    train_labels: NDArray[Any] | None = None
-    test_labels: NDArray[Any] | None = None
-
-    def parts(self) -> dict[str, NDArray[Any]]:
-        """The parts there are, by name."""
-        return {"train": self.train} | ({} if self.test is None else {"test": self.test})
-
-
 def split(
-    arrays: Arrays,
+    stored: Stored,
     protocol: Protocol,
     event_shape: EventShape,
     *,
-    validation: int,
+    validation: int | None,
     test: int | None,
     where: str,
 ) -> Splits:
-    """The arrays as `Splits`, under the rules that `load_data` documents; `where` names the source in errors."""
+    """The parts of a source as `Splits`, under the rules that `load_data` documents; `where` names it in errors."""
     choice("protocol", protocol, PROTOCOLS)
-    whole("validation", validation, least=0)
-    train = _data(arrays.train, arrays.train_labels, protocol, event_shape, where)
-    if arrays.test is not None:
+    if validation is not None:
+        whole("validation", validation, least=0)
+    parts = dict(stored.parts)
+    own = parts.get("validation")
+    if own is not None and validation is not None and validation != len(own.values):
+        parts["train"], own = _joined(stored.train, own, validation, where), None
+    train = _data(stored, parts["train"], protocol, event_shape, where)
+    held_out = None if own is None else _data(stored, own, protocol, event_shape, where)
+    if "test" in parts:
         if test is not None:
-            raise ValueError(f"test is {test}; {where} has a test part of {len(arrays.test)} already. Leave test out.")
-        tested = _data(arrays.test, arrays.test_labels, protocol, event_shape, where)
-        if tested.values.shape[1:] != train.values.shape[1:]:
             raise ValueError(
-                f"{where} holds training examples of shape {tuple(train.values.shape[1:])} and test examples of shape "
-                f"{tuple(tested.values.shape[1:])}; they must be alike."
+                f"test is {test}; {where} has a test part of {len(parts['test'].values)} already. Leave test out."
             )
+        tested = _data(stored, parts["test"], protocol, event_shape, where)
     else:
         size = min(10_000, max(1, len(train) // 10)) if test is None else whole("test", test)
         if size >= len(train):
             raise ValueError(f"test is {size} of {len(train)} examples; nothing is left to train.")
         train, tested = train.part(0, len(train) - size), train.part(len(train) - size, len(train))
-    if validation >= len(train):
-        raise ValueError(f"validation is {validation} of {len(train)} training images; nothing is left to train.")
-    kept = len(train) - validation
-    held_out = train.part(kept, len(train)) if validation else None
+    for name, part in (("test", tested), ("validation", held_out)):
+        if part is not None and part.values.shape[1:] != train.values.shape[1:]:
+            raise ValueError(
+                f"{where} holds training examples of shape {tuple(train.values.shape[1:])} and {name} examples of "
+                f"shape {tuple(part.values.shape[1:])}; they must be alike. Store both in one shape."
+            )
+    if own is None and validation:
+        if validation >= len(train):
+            raise ValueError(f"validation is {validation} of {len(train)} training images; nothing is left to train.")
+        kept = len(train) - validation
+        train, held_out = train.part(0, kept), train.part(kept, len(train))
     if protocol == "dynamic":
         tested = tested.binarized(BINARIZATION_SEED)
         held_out = held_out and held_out.binarized(BINARIZATION_SEED)
-    return Splits(train.part(0, kept), held_out, tested)
+    return Splits(train, held_out, tested, (*stored.notes, *stored.warnings))
 
 
-def as_bits(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """Bits stored as 0 and 1 of any type, or as bytes 0 and 255, as such bytes; a mapped file only if it holds these.
-
-    Raises:
-        ValueError: other values, or a mapped file of 0 and 1 as bytes; the message begins with `what`.
-    """
-    if array.dtype.kind not in "buif":
-        raise ValueError(f"{what} has type {array.dtype}; bits are numbers.")
-    ones = 255 if array.dtype == np.uint8 and any((block == 255).any() for block in _blocks(array)) else 1
-    for block in _blocks(array):
-        other = block[~np.isin(block, (0, ones))]
-        if len(other):
-            raise ValueError(
-                f"{what} holds {other[0]}; bits are 0 and 1, or bytes 0 and 255. "
-                'For grey values choose the protocol "grey", "dynamic" or "threshold".'
-            )
-    if ones == 255 or (is_mapped(array) and array.dtype.kind == "f"):
-        return array
-    if is_mapped(array):
+def _joined(train: Part, own: Part, validation: int, where: str) -> Part:
+    """The rows for training and those for validation, these last, as one part."""
+    if train.mapped or own.mapped or is_sparse(train.values) or is_sparse(own.values):
         raise ValueError(
-            f"{what} holds 0 and 1 as {array.dtype} in a file that is too large to be copied into memory. "
-            "Store 0 and 255 as uint8."
+            f"validation is {validation}; {where} has a validation part of {len(own.values)}, which cannot be joined "
+            "with the training part without a copy. Leave validation out."
         )
-    return array.astype(np.uint8) * 255
-
-
-def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    return (array[start : start + 4096] for start in range(0, len(array), 4096))
-
-
-def _data(
-    array: NDArray[Any],
-    labels: NDArray[Any] | None,
-    protocol: Protocol,
-    event_shape: EventShape,
-    where: str,
-) -> Data:
-    if array.ndim < 2 or 0 in array.shape:
-        raise ValueError(f"{where} holds an array of shape {array.shape}; it must be [N, ...] with N >= 1.")
-    if protocol == "static":
-        array = as_bits(array, where)
-    if array.dtype.kind != "f" and array.dtype != np.uint8:
-        raise TypeError(
-            f"{where} holds {array.dtype}; it must hold uint8, where 0 to 255 stand for 0 to 1, or floating point, "
-            'which is used as it is. Convert it, or for bits choose the protocol "static".'
-        )
-    values = _shaped(array, event_shape, where)
-    data = Data(values, protocol, None if labels is None else as_tensor(labels), mapped=is_mapped(array))
-    if protocol in ("grey", "dynamic", "threshold"):
-        _check_means(data, where)
-    return data
-
-
-def _shaped(array: NDArray[Any], event_shape: EventShape, where: str) -> Tensor:
-    size = int(np.prod(array.shape[1:]))
-    if event_shape == "image":
-        event_shape = (1, *array.shape[1:]) if array.ndim == 3 else array.shape[1:]
-    shape = torch.Size([size] if event_shape is None else event_shape)
-    if shape.numel() != size:
+    if train.values.shape[1:] != own.values.shape[1:] or train.values.dtype != own.values.dtype:
         raise ValueError(
-            f"shape is {tuple(shape)}, {shape.numel()} numbers; {where} holds examples of shape {array.shape[1:]}, "
-            f"{size} numbers each. Give a shape of {size} numbers."
+            f"{where}: train and valid differ in shape or type: {tuple(train.values.shape[1:])} of "
+            f"{name_of(train.values.dtype)} and {tuple(own.values.shape[1:])} of {name_of(own.values.dtype)}. Leave "
+            "validation out."
         )
-    if is_mapped(array) and not array.flags.c_contiguous:
-        raise ValueError(
-            f"{where} is in Fortran order and too large to be copied into memory. Write it anew in C order: "
-            "numpy.save(path, numpy.ascontiguousarray(array))."
-        )
-    return as_tensor(array).reshape(len(array), *shape)
+    labels = None if train.labels is None or own.labels is None else np.concatenate([train.labels, own.labels])
+    names = None if train.names is None or own.names is None else (*train.names, *own.names)
+    return Part(torch.cat([train.values, own.values]), labels, names)
 
 
-def _check_means(data: Data, where: str) -> None:
-    if data.is_bits_as_bytes():
-        raise ValueError(
-            f"{where} holds 0 and 1 as uint8, which stand for 0 and 1/255. For bits choose the protocol "
-            '"static"; for grey values store 0 to 255.'
-        )
-    if not data.are_means():
-        least, largest = data.extremes().tolist()
-        raise ValueError(
-            f"{where} holds values from {least:g} to {largest:g}; under the protocol {data.protocol!r} they must lie "
-            'in [0, 1]. Rescale them, or choose "as given".'
-        )
+def _data(stored: Stored, part: Part, protocol: Protocol, event_shape: EventShape, where: str) -> Data:
+    values = part.values
+    if values.dim() < 2 or 0 in values.shape:
+        raise ValueError(f"{where} holds an array of shape {tuple(values.shape)}; it must be [N, ...] with N >= 1.")
+    if stored.untyped:
+        values = from_text(values, protocol)
+    if protocol == "static" and not part.mapped:
+        values = as_bits(values, source=where)
+    return Data(
+        shaped(values, event_shape, where, mapped=part.mapped, images=stored.images),
+        protocol,
+        _label_tensor(part.labels),
+        mapped=part.mapped,
+        classes=stored.classes,
+        names=part.names,
+        source=where,
+    )
+
+
+def _label_tensor(labels: Any) -> Tensor | None:
+    return None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))

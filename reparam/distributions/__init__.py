@@ -2,6 +2,7 @@
 
 from reparam.distributions.autoregressive import Autoregressive as Autoregressive
 from reparam.distributions.bernoulli import Bernoulli as Bernoulli
+from reparam.distributions.binomial import Binomial as Binomial
 from reparam.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from reparam.distributions.conversion import ours as ours
 from reparam.distributions.dirichlet import Beta as Beta
@@ -17,15 +18,19 @@ from reparam.distributions.levels import Levels as Levels
 from reparam.distributions.log_normal import LogNormal as LogNormal
 from reparam.distributions.log_relaxed_categorical import LogRelaxedCategorical as LogRelaxedCategorical
 from reparam.distributions.logistic import Logistic as Logistic
+from reparam.distributions.logistic_bins import LogisticBins as LogisticBins
 from reparam.distributions.logistic_normal import LogisticNormal as LogisticNormal
 from reparam.distributions.logit_relaxed_bernoulli import LogitRelaxedBernoulli as LogitRelaxedBernoulli
+from reparam.distributions.low_rank_normal import LowRankNormal as LowRankNormal
 from reparam.distributions.mixture import Mixture as Mixture
 from reparam.distributions.negative_binomial import NegativeBinomial as NegativeBinomial
 from reparam.distributions.one_hot_categorical import OneHotCategorical as OneHotCategorical
 from reparam.distributions.poisson import Poisson as Poisson
 from reparam.distributions.power_spherical import PowerSpherical as PowerSpherical
+from reparam.distributions.rounded import Rounded as Rounded
 from reparam.distributions.student_t import StudentT as StudentT
 from reparam.distributions.support import LevelSet as LevelSet
+from reparam.distributions.truncated_poisson import TruncatedPoisson as TruncatedPoisson
 from reparam.distributions.von_mises import VonMises as VonMises
 from reparam.distributions.without_replacement import log_outside_subsets as log_outside_subsets
 from reparam.distributions.without_replacement import sample_without_replacement as sample_without_replacement

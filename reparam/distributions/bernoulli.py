@@ -24,8 +24,11 @@ class Bernoulli(Distribution):
     - with `means=True` the support is the interval [0, 1] and `log_prob(x)` is the *expected* log-probability
       `E[log p(b)]` of a bit `b ~ Bernoulli(x)`: what a grey pixel means as data. On {0, 1} the two agree.
 
+    At a logit of `inf` or `-inf` the coin is certain: everything is the limit, without NaN, and such a logit gets no
+    gradient.
+
     Args:
-        logits: log-odds of a one, any shape, any finite real.
+        logits: log-odds of a one, any shape, any real number or an infinite one.
         means: accept means in [0, 1] as values, see above.
         validate_args: as in `torch.distributions.Distribution`.
 
@@ -73,19 +76,23 @@ class Bernoulli(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        logits, value = at_least_float32(self.logits), at_least_float32(value)
+        logits, value = _bounded(self.logits), at_least_float32(value)
         if logits.shape != value.shape:
             logits, value = torch.broadcast_tensors(logits, value)
         # the weight of -1 turns the loss into a log-probability in place; a negation would cost two passes over x
         minus = torch.full((), -1.0, dtype=logits.dtype, device=logits.device)
         log_prob = F.binary_cross_entropy_with_logits(logits, value, weight=minus, reduction="none")
+        with torch.no_grad():  # what only an infinite logit makes so low; in place, as the loss keeps its inputs alone
+            torch.threshold_(
+                log_prob, -torch.finfo(log_prob.dtype).max * torch.finfo(log_prob.dtype).eps / 4, -torch.inf
+            )
         if self.means:
             return log_prob
         return torch.where((value == 0) | (value == 1), log_prob, -torch.inf)
 
     def entropy(self) -> Tensor:
         # the cross-entropy of the coin with itself; even in the logits, and for negative ones it has no cancellation
-        logits = -at_least_float32(self.logits).abs()
+        logits = -_bounded(self.logits).abs()
         return F.softplus(logits) - logits * logits.sigmoid()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -94,14 +101,26 @@ class Bernoulli(Distribution):
         return states.expand((2, *self.batch_shape)) if expand else states
 
 
-def _kl_of_logits(p: Tensor, q: Tensor) -> Tensor:
-    """KL in nats between coins with logits `p` and `q`, with finite gradients at saturated logits."""
+def _bounded(logits: Tensor) -> Tensor:
+    """Logits in at least float32, an infinite one as the largest number: then no term of a sum is NaN."""
+    logits = at_least_float32(logits)
+    limit = torch.finfo(logits.dtype).max
+    return F.hardtanh(logits, -limit, limit)
+
+
+def kl_of_logits(p: Tensor, q: Tensor) -> Tensor:
+    """KL in nats between coins with logits `p` and `q`, with finite gradients at saturated logits.
+
+    It is infinite where q rules out a side that p does not, and has no gradient there.
+    """
+    excluded = q.isinf() & (p != q)
     # Flipping both coins changes nothing; flipped so that p is at most 0, every term is small when the result is.
     flip = torch.where(p > 0, -1.0, 1.0).to(p.dtype)
-    p, q = p * flip, q * flip
-    return p.sigmoid() * (p - q) - F.softplus(p) + F.softplus(q)
+    p, q = _bounded(p * flip) / 2, _bounded(q * flip) / 2  # halves, whose difference does not overflow
+    kl = 2 * (2 * p).sigmoid() * (p - q) + F.logsigmoid(-2 * p) - F.logsigmoid(-2 * q)
+    return torch.where(excluded, torch.inf, kl)
 
 
 @register_kl(Bernoulli, Bernoulli)
 def _kl_bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
-    return _kl_of_logits(at_least_float32(p.logits), at_least_float32(q.logits))
+    return kl_of_logits(at_least_float32(p.logits), at_least_float32(q.logits))

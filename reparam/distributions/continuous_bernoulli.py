@@ -14,35 +14,38 @@ from reparam.distributions.elementwise import Elementwise
 from reparam.distributions.noise import uniform
 
 # c_n = B_2n / (2n)!: `mean - 1/2 = sum_n c_n l^(2n - 1)`, from which the variance near zero follows, too
-_SERIES = (1 / 12, -1 / 720, 1 / 30_240, -1 / 1_209_600, 1 / 47_900_160, -691 / 1_307_674_368_000)
-_NEAR = 0.25  # closer to zero closed forms lose digits; up to here the series is right to 1e-16
+_SERIES = (
+    *(1 / 12, -1 / 720, 1 / 30_240, -1 / 1_209_600, 1 / 47_900_160, -691 / 1_307_674_368_000),
+    *(1 / 74_724_249_600, -3617 / 10_670_622_842_880_000, 43_867 / 5_109_094_217_170_944_000),
+    -174_611 / 802_857_662_698_291_200_000,
+)
 
 
 def _series(m: Tensor, weights: list[float]) -> Tensor:
-    """`sum_n weights[n] c_n m^(2n - 2)`."""
+    """`sum_n weights[n] c_n m^(2n - 2)`, of as many terms as there are weights."""
     total, square = torch.zeros_like(m), m.square()
-    for coefficient, weight in reversed(list(zip(_SERIES, weights, strict=True))):
+    for coefficient, weight in reversed(list(zip(_SERIES, weights, strict=False))):
         total = total * square + coefficient * weight
     return total
 
 
-def _split(m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where m <= 0 is near zero, and m made safe for what is done near zero and far from it."""
-    near = m > -_NEAR
-    return near, torch.where(near, m, 0.0), torch.where(near, -_NEAR, m)
+def _split(m: Tensor, end: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Where m <= 0 is nearer to zero than `end`, and m made safe for what is done near zero and far from it."""
+    near = m > -end
+    return near, torch.where(near, m, 0.0), torch.where(near, -end, m)
 
 
 def _mean(m: Tensor) -> Tensor:
     """`A'(m)` for m <= 0, see below."""
-    near, small, far = _split(m)
+    near, small, far = _split(m, 0.25)  # closer to zero the closed form loses digits; to there the series is exact
     series = 0.5 + small * _series(small, [1.0] * 6)
     return torch.where(near, series, far.exp() / torch.expm1(far) - far.reciprocal())
 
 
 def _variance(m: Tensor) -> Tensor:
     """`A''(m)` for m <= 0."""
-    near, small, far = _split(m)
-    series = _series(small, [2.0 * n - 1 for n in range(1, 7)])
+    near, small, far = _split(m, 1.0)  # as in `_mean`, but two closed terms next to 1 / m^2 lose more
+    series = _series(small, [2.0 * n - 1 for n in range(1, 11)])
     return torch.where(near, series, far.reciprocal().square() - far.exp() / torch.expm1(far).square())
 
 
@@ -71,8 +74,8 @@ def _log_normalizer(m: Tensor) -> Tensor:
     return value
 
 
-def _quantile(u: Tensor, m: Tensor) -> Tensor:
-    """The x with `(e^(m x) - 1) / (e^m - 1) = u`, for m <= 0.
+def _quantile(u: Tensor, rest: Tensor, m: Tensor) -> Tensor:
+    """The x with `(e^(m x) - 1) / (e^m - 1) = u`, for m <= 0 and `rest = 1 - u`.
 
     It is the mean of the sigmoid between `logit u` and `logit u + m`; near m = 0 that is expanded about the middle.
     """
@@ -82,8 +85,11 @@ def _quantile(u: Tensor, m: Tensor) -> Tensor:
     middle = u * (1 + growth) / (1 + u * growth)
     slope, square = middle * (1 - middle), small.square()
     series = middle + slope * (1 - 2 * middle) * square / 24 * (1 + (1 - 12 * slope) * square / 80)
-    inner = torch.where(u < 1, u, 0.5)
-    closed = torch.where(u < 1, torch.log1p(inner * torch.expm1(far)) / far, u)
+    low, inner = u < 0.5, torch.where(rest > 0, rest, 0.5)
+    log_height = torch.where(
+        low, torch.log1p(torch.where(low, u, 0.0) * torch.expm1(far)), torch.log(inner + u * far.exp())
+    )
+    closed = torch.where(rest > 0, log_height / far, 1.0)
     return torch.where(near, series, closed)
 
 
@@ -138,12 +144,12 @@ class ContinuousBernoulli(Elementwise):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         u = uniform(self.logits.expand(self._extended_shape(sample_shape)))
-        return self._from_mirror(u).to(self.logits.dtype)
+        return self._from_mirror(u, 1 - u).to(self.logits.dtype)
 
-    def _from_mirror(self, u: Tensor) -> Tensor:
-        """The quantile at u where the logit is not positive, and at 1 - u where it is."""
+    def _from_mirror(self, u: Tensor, rest: Tensor) -> Tensor:
+        """The quantile at u where the logit is not positive, and at `rest = 1 - u` where it is."""
         flipped, m = self._mirrored()
-        x = _quantile(u, m)
+        x = _quantile(u, rest, m)
         return torch.where(flipped, 1 - x, x)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -159,12 +165,12 @@ class ContinuousBernoulli(Elementwise):
         flipped, m = self._mirrored()
         x = at_least_float32(value).clamp(0, 1)
         x = torch.where(flipped, 1 - x, x)
-        below = x * (_log_normalizer(m * x) - _log_normalizer(m)).exp()
+        below = (x * (_log_normalizer(m * x) - _log_normalizer(m)).exp()).clamp_max(1.0)
         return torch.where(flipped, 1 - below, below)
 
     def icdf(self, value: Tensor) -> Tensor:
-        u = at_least_float32(value)
-        return self._from_mirror(torch.where(self._mirrored()[0], 1 - u, u))
+        u, (flipped, _) = at_least_float32(value), self._mirrored()
+        return self._from_mirror(torch.where(flipped, 1 - u, u), torch.where(flipped, u, 1 - u))
 
     def entropy(self) -> Tensor:
         _, m = self._mirrored()

@@ -7,18 +7,16 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution, constraints, kl_divergence
-from torch.distributions.kl import register_kl
+from torch.distributions import constraints
 
 from reparam._checks import whole
 from reparam._tensors import at_least_float32
-from reparam.distributions.levels import Levels
+from reparam.distributions.levels import Levels, OnLevels
 from reparam.distributions.log_masses import log1mexp, logistic_bin_log_probs
 from reparam.distributions.noise import gumbel, logistic
-from reparam.distributions.support import LevelSet
 
 
-class DiscretizedLogisticMixture(Distribution):
+class DiscretizedLogisticMixture(OnLevels):
     """A mixture of M logistics rounded to the levels `0, 1/(L - 1), ..., 1`; the end levels take the tails.
 
     A level x has under one component the probability `sigmoid(b) - sigmoid(a)`, where a and b are the edges
@@ -52,56 +50,36 @@ class DiscretizedLogisticMixture(Distribution):
         "loc": constraints.real_vector,
         "scale": constraints.independent(constraints.positive, 1),
     }
-    has_enumerate_support = True
 
     def __init__(
         self, logits: Tensor, loc: Tensor, scale: Tensor, *, num_levels: int = 256, validate_args: bool | None = None
     ) -> None:
         self.logits, self.loc, self.scale = torch.broadcast_tensors(logits, loc, scale)
         self.num_levels = whole("num_levels", num_levels, least=2)
+        self.step = 1 / (self.num_levels - 1)
+        self.dtype = self.loc.dtype
         super().__init__(self.logits.shape[:-1], validate_args=validate_args)
 
-    @property
-    def support(self) -> LevelSet:
-        return LevelSet(self.num_levels, 1 / (self.num_levels - 1))
-
     def levels(self) -> Levels:
-        """The same distribution by the log-probabilities of all its levels."""
         loc, scale = at_least_float32(self.loc), at_least_float32(self.scale)
         edges = (torch.arange(1, self.num_levels, dtype=loc.dtype, device=loc.device) - 0.5) / (self.num_levels - 1)
         log_weights = at_least_float32(self.logits).log_softmax(-1).unsqueeze(-1)
         log_probs = (log_weights + logistic_bin_log_probs(loc, scale, edges)).logsumexp(-2)
-        return Levels(log_probs, step=self.support.step, validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.levels().mean
-
-    @property
-    def variance(self) -> Tensor:
-        return self.levels().variance
-
-    def entropy(self) -> Tensor:
-        return self.levels().entropy()
+        return Levels(log_probs, step=self.step, validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretizedLogisticMixture:
         shape = (*batch_shape, self.logits.shape[-1])
         parts = (part.expand(shape) for part in (self.logits, self.loc, self.scale))
         return DiscretizedLogisticMixture(*parts, num_levels=self.num_levels, validate_args=self._validate_args)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        with torch.no_grad():
-            shape = (*self._extended_shape(sample_shape), self.logits.shape[-1])
-            logits, loc, scale = (part.expand(shape) for part in (self.logits, self.loc, self.scale))
-            chosen = (logits + gumbel(logits)).argmax(-1, keepdim=True)
-            loc, scale = (at_least_float32(part.gather(-1, chosen).squeeze(-1)) for part in (loc, scale))
-            index = ((loc + scale * logistic(loc)) * (self.num_levels - 1)).round().clamp(0, self.num_levels - 1)
-            return self.support.numbers(index, self.loc.dtype)
+    def _draw(self, shape: torch.Size) -> Tensor:
+        each = (*shape, self.logits.shape[-1])
+        logits, loc, scale = (part.expand(each) for part in (self.logits, self.loc, self.scale))
+        chosen = (logits + gumbel(logits)).argmax(-1, keepdim=True)
+        loc, scale = (at_least_float32(part.gather(-1, chosen).squeeze(-1)) for part in (loc, scale))
+        return ((loc + scale * logistic(loc)) * (self.num_levels - 1)).round().clamp(0, self.num_levels - 1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        index, inside = self.support.index(value)
+    def _log_mass(self, index: Tensor) -> Tensor:
         loc, scale = at_least_float32(self.loc), at_least_float32(self.scale)
         index = index.unsqueeze(-1).to(loc.dtype)
         first, last = index == 0, index == self.num_levels - 1
@@ -110,15 +88,4 @@ class DiscretizedLogisticMixture(Distribution):
         log_mass = torch.where(last, 0.0, F.logsigmoid((high - loc) / scale))
         log_mass = log_mass + torch.where(first, 0.0, F.logsigmoid((loc - low) / scale))
         log_mass = log_mass + torch.where(first | last, 0.0, log1mexp(1 / (self.num_levels - 1) / scale))
-        log_prob = (at_least_float32(self.logits).log_softmax(-1) + log_mass).logsumexp(-1)
-        return torch.where(inside, log_prob, -torch.inf)
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        index = torch.arange(self.num_levels, device=self.loc.device)
-        states = self.support.numbers(index, self.loc.dtype).reshape(self.num_levels, *[1] * len(self.batch_shape))
-        return states.expand((self.num_levels, *self.batch_shape)) if expand else states
-
-
-@register_kl(DiscretizedLogisticMixture, DiscretizedLogisticMixture)
-def _kl_mixture_mixture(p: DiscretizedLogisticMixture, q: DiscretizedLogisticMixture) -> Tensor:
-    return kl_divergence(p.levels(), q.levels())
+        return (at_least_float32(self.logits).log_softmax(-1) + log_mass).logsumexp(-1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from reparam._tensors import at_least_float32
+from reparam._tensors import at_least_float32, least_positive
 
 
 class Elementwise(Distribution):
@@ -50,13 +50,13 @@ open_unit_interval = OpenUnitInterval()
 
 
 def above_zero(y: Tensor, dtype: torch.dtype) -> Tensor:
-    """Positive draws in `dtype`, none rounded to 0 or to infinity: the smallest normal number stands for less."""
-    return y.clamp(torch.finfo(dtype).tiny, torch.finfo(dtype).max).to(dtype)
+    """Positive draws in `dtype`, none rounded to 0 or to infinity: `least_positive` stands for less."""
+    return y.clamp(least_positive(dtype), torch.finfo(dtype).max).to(dtype)
 
 
 def inside_unit(y: Tensor, dtype: torch.dtype) -> Tensor:
     """Draws from (0, 1) in `dtype`, none of them rounded to 0 or to 1."""
-    return y.clamp(torch.finfo(dtype).tiny, 1 - torch.finfo(dtype).eps / 2).to(dtype)
+    return y.clamp(least_positive(dtype), 1 - torch.finfo(dtype).eps / 2).to(dtype)
 
 
 def exp_in_range(log_y: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam._tensors import unwrap
+from reparam.distributions.rounded import Rounded
 
 MAX_STATES = 2**16
 
@@ -53,4 +54,5 @@ def joint_support(distribution: Distribution, *, max_states: int = MAX_STATES) -
             "Use a smaller latent, or an estimator that samples, such as RLOO."
         )
     index = torch.cartesian_prod(*[torch.arange(num_values, device=values.device)] * parts.numel())
-    return values[index.reshape(num_states, *parts)]
+    states = values[index.reshape(num_states, *parts)]
+    return distribution.rounded(states) if isinstance(distribution, Rounded) else states

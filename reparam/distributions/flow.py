@@ -80,12 +80,13 @@ class Flow(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        if (drawn := self._remembered(value)) is not None:
+        if (drawn := self.remembered(value)) is not None:
             return at_least_float32(self.base.log_prob(drawn.u)) - drawn.log_det
         u, log_det = self._through([transform.inv for transform in reversed(self.transforms)], value)
         return at_least_float32(self.base.log_prob(u)) + log_det
 
-    def _remembered(self, value: Tensor) -> _Drawn | None:
+    def remembered(self, value: Tensor) -> _Drawn | None:
+        """What is known of `value`, if it is the last draw, unchanged, and has the gradients that are wanted now."""
         drawn = self._drawn
         if drawn is None or drawn.z is not value or drawn.version != version_of(value):
             return None

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from reparam._tensors import at_least_float32
 from reparam.distributions.elementwise import Elementwise, exp_in_range, inside_unit, open_unit_interval
+from reparam.distributions.gamma_differences import digamma_difference, trigamma_difference
 from reparam.distributions.noise import uniform
-from reparam.distributions.stirling import log_beta
+from reparam.distributions.stirling import remainder
+
+_NODES, _WEIGHTS = (
+    ((part + shift) / 2).tolist() for part, shift in zip(np.polynomial.legendre.leggauss(32), (1, 0), strict=True)
+)
 
 
 def _log_one_minus_exp(y: Tensor) -> Tensor:
@@ -61,9 +67,12 @@ class Kumaraswamy(Elementwise):
         super().__init__(concentration1, concentration0, validate_args=validate_args)
 
     def _log_moment(self, power: int) -> Tensor:
-        """log of the mean of `x^power`: `log b + log B(1 + power / a, b)`."""
+        """log of the mean of `x^power`: `log b + log B(1 + s, b)` with `s = power / a`."""
         a, b = self._params()
-        return b.log() + log_beta(1 + power / a, b)
+        s = power / a
+        end = 1 + s
+        size = -s * (b / end).log1p() - (b + 0.5) * (end / b).log1p() + 0.5 * (end.log() + math.log(2 * math.pi))
+        return size + remainder(end) + remainder(b) - remainder(end + b)
 
     @property
     def mean(self) -> Tensor:
@@ -71,8 +80,26 @@ class Kumaraswamy(Elementwise):
 
     @property
     def variance(self) -> Tensor:
-        log_mean = self._log_moment(1)
-        return (2 * log_mean).exp() * torch.expm1((self._log_moment(2) - 2 * log_mean).clamp_min(0.0))
+        # E[x^2] less E[x]^2, by the logarithm of their ratio
+        return self._log_moment(2).exp() * -torch.expm1(-self._log_ratio_of_moments())
+
+    def _log_ratio_of_moments(self) -> Tensor:
+        """`log(E[x^2] / E[x]^2)`, however close to zero.
+
+        `log E[x^t]` is a cumulant generating function, of log x, and its second derivative at `t = a w` a difference of
+        trigammas. So it is `integral from 0 to 2 s of min(w, 2 s - w) (trigamma(1 + w) - trigamma(1 + w + b)) dw` with
+        `s = 1 / a`, by quadrature on both halves in `log(1 + w)`. There is no subtraction in it.
+        """
+        a, b = self._params()
+        s = a.reciprocal()
+        middle, end = s.log1p(), (2 * s).log1p()
+        total = torch.zeros_like(a)
+        for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+            rising, falling = middle * node, middle + (end - middle) * node
+            w, v = torch.expm1(rising), torch.expm1(falling)
+            total = total + weight * middle * (1 + w) * w * trigamma_difference(1 + w, b)
+            total = total + weight * (end - middle) * (1 + v) * (2 * s - v) * trigamma_difference(1 + v, b)
+        return total
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         u = uniform(self.concentration1.expand(self._extended_shape(sample_shape)))
@@ -104,5 +131,5 @@ class Kumaraswamy(Elementwise):
 
     def entropy(self) -> Tensor:
         a, b = self._params()
-        harmonic = (b + 1).digamma() - torch.digamma(torch.ones_like(b))
+        harmonic = digamma_difference(torch.ones_like(b), b)
         return (1 - b.reciprocal()) + (1 - a.reciprocal()) * harmonic - a.log() - b.log()

@@ -1,7 +1,8 @@
-"""A finite distribution over equally spaced numbers."""
+"""Finite distributions over equally spaced numbers."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,67 @@ from reparam.distributions.one_hot_categorical import OneHotCategorical
 from reparam.distributions.support import LevelSet
 
 
-class Levels(Distribution):
+class OnLevels(Distribution, ABC):
+    """A distribution over the numbers `0, step, ..., (L - 1) step`.
+
+    It draws and scores by formulas whose cost does not depend on L. `levels()` builds the probabilities of all levels,
+    for what needs them: a KL without a closed form, an entropy. Enumeration takes the list of the levels and scores it.
+    """
+
+    has_enumerate_support = True
+    num_levels: int
+    step: float = 1.0
+    dtype: torch.dtype
+
+    @abstractmethod
+    def _draw(self, shape: torch.Size) -> Tensor:
+        """Indices of drawn levels, whole numbers of any dtype."""
+
+    @abstractmethod
+    def _log_mass(self, index: Tensor) -> Tensor:
+        """Log-probabilities of the levels of these indices, in at least float32."""
+
+    @abstractmethod
+    def levels(self) -> Levels:
+        """The same distribution by the log-probabilities of all its levels."""
+
+    @property
+    def support(self) -> LevelSet:
+        return LevelSet(self.num_levels, self.step)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.levels().mean
+
+    @property
+    def mode(self) -> Tensor:
+        return self.levels().mode
+
+    @property
+    def variance(self) -> Tensor:
+        return self.levels().variance
+
+    def entropy(self) -> Tensor:
+        return self.levels().entropy()
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            return self.support.numbers(self._draw(self._extended_shape(sample_shape)), self.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        index, inside = self.support.index(value)
+        return torch.where(inside, self._log_mass(index), -torch.inf)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        first_parameter: Tensor = getattr(self, next(iter(self.arg_constraints)))
+        index = torch.arange(self.num_levels, device=first_parameter.device)
+        states = self.support.numbers(index, self.dtype).reshape(self.num_levels, *[1] * len(self.batch_shape))
+        return states.expand((self.num_levels, *self.batch_shape)) if expand else states
+
+
+class Levels(OnLevels):
     """One of the numbers `0, step, ..., (L - 1) step`, from unnormalised `logits` on the last axis.
 
     `log_prob(x)` is the log-softmax of the logits at `x / step`. A number that is no level has probability zero, so its
@@ -38,7 +99,6 @@ class Levels(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real_vector}
-    has_enumerate_support = True
 
     def __init__(
         self,
@@ -54,9 +114,8 @@ class Levels(Distribution):
         self.num_levels = logits.shape[-1]
         super().__init__(logits.shape[:-1], validate_args=validate_args)
 
-    @property
-    def support(self) -> LevelSet:
-        return LevelSet(self.num_levels, self.step)
+    def levels(self) -> Levels:
+        return self
 
     @property
     def one_hot(self) -> OneHotCategorical:
@@ -66,7 +125,7 @@ class Levels(Distribution):
     @property
     def log_probs(self) -> Tensor:
         """Normalised log-probabilities `[..., L]`, in at least float32."""
-        return self.one_hot.log_probs
+        return at_least_float32(self.logits).log_softmax(-1)
 
     def _numbers(self) -> Tensor:
         index = torch.arange(self.num_levels, device=self.logits.device)
@@ -78,43 +137,31 @@ class Levels(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        return self._number(self.logits.argmax(-1))
+        return self.support.numbers(self.logits.argmax(-1), self.dtype)
 
     @property
     def variance(self) -> Tensor:
         return (self.log_probs.exp() * (self._numbers() - self.mean.unsqueeze(-1)).square()).sum(-1)
 
-    def _number(self, index: Tensor) -> Tensor:
-        return self.support.numbers(index, self.dtype)
-
     def expand(self, batch_shape: Any, _instance: Any = None) -> Levels:
         logits = self.logits.expand((*batch_shape, self.num_levels))
         return Levels(logits, step=self.step, dtype=self.dtype, validate_args=self._validate_args)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        with torch.no_grad():
-            logits = self.logits.expand((*self._extended_shape(sample_shape), self.num_levels))
-            return self._number((logits + gumbel(logits)).argmax(-1))
+    def _draw(self, shape: torch.Size) -> Tensor:
+        logits = self.logits.expand((*shape, self.num_levels))
+        return (logits + gumbel(logits)).argmax(-1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        index, inside = self.support.index(value)
+    def _log_mass(self, index: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(index.shape, self.batch_shape)
         index = index.expand(shape).unsqueeze(-1)
-        log_prob = self.log_probs.expand((*shape, self.num_levels)).gather(-1, index).squeeze(-1)
-        return torch.where(inside, log_prob, -torch.inf)
+        return self.log_probs.expand((*shape, self.num_levels)).gather(-1, index).squeeze(-1)
 
     def entropy(self) -> Tensor:
         return self.one_hot.entropy()
 
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        states = self._numbers().to(self.dtype).reshape(self.num_levels, *[1] * len(self.batch_shape))
-        return states.expand((self.num_levels, *self.batch_shape)) if expand else states
 
-
-@register_kl(Levels, Levels)
-def _kl_levels_levels(p: Levels, q: Levels) -> Tensor:
+@register_kl(OnLevels, OnLevels)
+def _kl_levels_levels(p: OnLevels, q: OnLevels) -> Tensor:
     if p.support != q.support:
         raise NotImplementedError(f"KL is defined between equal levels; these are {p.support} and {q.support}.")
-    return kl_divergence(p.one_hot, q.one_hot)
+    return kl_divergence(p.levels().one_hot, q.levels().one_hot)

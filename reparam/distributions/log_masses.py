@@ -55,8 +55,13 @@ def truncated_poisson_logits(log_rate: Tensor, largest: int) -> Tensor:
 def binomial_log_probs(logits: Tensor, total_count: int) -> Tensor:
     """Log-probabilities `[..., total_count + 1]` of the number of ones among coins with log-odds `logits`."""
     logits = at_least_float32(logits).unsqueeze(-1)
-    log_p, log_q = F.logsigmoid(logits), F.logsigmoid(-logits)
     k = torch.arange(total_count + 1, dtype=logits.dtype, device=logits.device)
+    return binomial_log_prob(logits, total_count, k)
+
+
+def binomial_log_prob(logits: Tensor, total_count: int, k: Tensor) -> Tensor:
+    """log of the probability of k ones, a whole number from 0 on, among `total_count` coins with log-odds `logits`."""
+    log_p, log_q = F.logsigmoid(logits), F.logsigmoid(-logits)
     n = torch.full_like(k, total_count)
     ones, zeros = k.clamp(min=1), (n - k).clamp(min=1)
     log_n, log_ones, log_zeros = n.log(), ones.log(), zeros.log()

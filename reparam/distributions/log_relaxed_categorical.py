@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import torch
@@ -11,19 +10,32 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from reparam._tensors import at_least_float32, within_range
+from reparam._tensors import at_least_float32, normalized, within_range
 from reparam.distributions.noise import gumbel
 from reparam.distributions.temperature import check_equal_temperatures, temperature_tensor
 
 
 class _LogSimplex(constraints.Constraint):
-    """Finite vectors y with `logsumexp(y) = 0`, up to the resolution of their dtype."""
+    """Vectors y with `logsumexp(y) = 0`, up to the resolution of their dtype; finite but for what is ruled out.
+
+    Args:
+        included: which categories are not ruled out, `[..., C]`.
+    """
 
     event_dim = 1
 
+    def __init__(self, included: Tensor) -> None:
+        self.included = included
+        super().__init__()
+
+    def holds(self, value: Tensor) -> Tensor:
+        """Whether exactly the entries are infinite that have to be."""
+        infinite = value <= -torch.finfo(value.dtype).max  # half precision ends there
+        return torch.where(self.included, value > -torch.inf, infinite).all(-1)
+
     def check(self, value: Tensor) -> Tensor:
         tolerance = 64 * torch.finfo(value.dtype).eps
-        return value.isfinite().all(-1) & (at_least_float32(value).logsumexp(-1).abs() < tolerance)
+        return self.holds(value) & (at_least_float32(value).logsumexp(-1).abs() < tolerance)
 
 
 class LogRelaxedCategorical(Distribution):
@@ -36,7 +48,9 @@ class LogRelaxedCategorical(Distribution):
     The density is with respect to Lebesgue measure on the C - 1 log-ratios `y_k - y_C`; for C = 2 that is the logit,
     and the density is that of `LogitRelaxedBernoulli`. Everything happens in log space and in at least float32, so
     that the distribution scores its own samples at any temperature, in half precision too. `exp(y)` is torch's
-    `RelaxedOneHotCategorical`; a hard one-hot vector has `-inf` entries in y and density zero.
+    `RelaxedOneHotCategorical`; a hard one-hot vector has `-inf` entries in y and density zero. A category that a logit
+    rules out, by being `-inf` or beside one of `inf`, has the entry `-inf` in each draw, and the others are relaxed as
+    if it were not there.
 
     Args:
         temperature: T > 0, a number or a tensor that broadcasts to the batch shape `logits.shape[:-1]`.
@@ -61,7 +75,6 @@ class LogRelaxedCategorical(Distribution):
         "temperature": constraints.positive,
         "logits": constraints.real_vector,
     }
-    support = _LogSimplex()
     has_rsample = True
 
     def __init__(self, temperature: float | Tensor, logits: Tensor, *, validate_args: bool | None = None) -> None:
@@ -70,23 +83,35 @@ class LogRelaxedCategorical(Distribution):
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 
+    @constraints.dependent_property(is_discrete=False, event_dim=1)
+    def support(self) -> _LogSimplex:
+        return _LogSimplex(self._log_probs()[0])
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogRelaxedCategorical:
         logits = self.logits.expand((*batch_shape, *self.event_shape))
         return LogRelaxedCategorical(self._given_temperature, logits, validate_args=self._validate_args)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         logits = self.logits.expand(self._extended_shape(sample_shape))
-        y = ((logits + gumbel(logits)) / self.temperature.unsqueeze(-1)).log_softmax(-1)
+        y = normalized((at_least_float32(logits) + gumbel(logits)) / self.temperature.unsqueeze(-1))
         return within_range(y, self.logits.dtype)
+
+    def _log_probs(self) -> tuple[Tensor, Tensor]:
+        """Which categories are possible, and log-probabilities with zero for the others."""
+        log_probs = normalized(at_least_float32(self.logits))
+        included = log_probs > -torch.inf
+        return included, torch.where(included, log_probs, 0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        num_categories = self.event_shape[0]
-        inside = (value > -torch.inf).all(-1)
-        finite = torch.where(inside.unsqueeze(-1), at_least_float32(value), 0.0)
-        scores = (at_least_float32(self.logits) - self.temperature.unsqueeze(-1) * finite).log_softmax(-1)
-        log_scale = math.lgamma(num_categories) + (num_categories - 1) * self.temperature.log()
+        included, log_probs = self._log_probs()
+        inside = _LogSimplex(included).holds(value)
+        finite = torch.where(included & inside.unsqueeze(-1), at_least_float32(value), 0.0)
+        noise = torch.where(included, log_probs - self.temperature.unsqueeze(-1) * finite, -torch.inf)
+        scores = torch.where(included, noise.log_softmax(-1), 0.0)
+        num_categories = included.sum(-1).to(scores.dtype)
+        log_scale = num_categories.lgamma() + (num_categories - 1) * self.temperature.log()
         return torch.where(inside, log_scale + scores.sum(-1), -torch.inf)
 
 
@@ -112,8 +137,11 @@ def _kl_relaxed_relaxed(p: LogRelaxedCategorical, q: LogRelaxedCategorical) -> T
     # With y from p, T y = logits_p + g - const, so both scores are functions of the Gumbel noise alone: KL does not
     # depend on the temperature, and with e^-g ~ Exp(1) it is one integral.
     check_equal_temperatures(p._given_temperature, q._given_temperature)
-    num_categories = p.event_shape[0]
-    delta = at_least_float32(p.logits).log_softmax(-1) - at_least_float32(q.logits).log_softmax(-1)
+    (included, log_p), (other, log_q) = p._log_probs(), q._log_probs()
+    delta = torch.where(included & other, log_p - log_q, 0.0)
+    excluded = torch.where(included, 0.0, -torch.inf).to(delta)
     # without weights the integral is digamma(C); by the same rule, so that its error cancels and KL(p, p) is 0
-    unweighted = _log_mean_weighted_exponentials(delta.new_zeros(num_categories))
-    return delta.sum(-1) + num_categories * (_log_mean_weighted_exponentials(-delta) - unweighted)
+    unweighted = _log_mean_weighted_exponentials(excluded)
+    weighted = _log_mean_weighted_exponentials(excluded - delta)
+    finite = delta.sum(-1) + included.sum(-1) * (weighted - unweighted)
+    return finite.masked_fill((included != other).any(-1), torch.inf)

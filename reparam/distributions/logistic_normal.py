@@ -14,6 +14,7 @@ from torch.distributions.kl import kl_divergence, register_kl
 from reparam._tensors import at_least_float32
 from reparam.distributions.dirichlet import sums_to_one
 from reparam.distributions.elementwise import above_zero
+from reparam.distributions.support import simplex
 
 
 class LogisticNormal(Distribution):
@@ -44,7 +45,7 @@ class LogisticNormal(Distribution):
         "loc": constraints.independent(constraints.real, 1),
         "scale": constraints.independent(constraints.positive, 1),
     }
-    support = constraints.simplex
+    support = simplex
     has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, *, validate_args: bool | None = None) -> None:

@@ -79,8 +79,9 @@ class LogitRelaxedBernoulli(Distribution):
         return within_range(y, self.logits.dtype)
 
     def _distance(self, value: Tensor) -> Tensor:
-        """The logistic noise, up to its sign, that leads to `value`."""
-        return at_least_float32(self.logits) - self.temperature * at_least_float32(value)
+        """The logistic noise, up to its sign, that leads to `value`; zero from an infinite logit to its own draw."""
+        logits, value = at_least_float32(self.logits), at_least_float32(value)
+        return torch.where(logits.isinf() & (logits == value), 0.0, logits - self.temperature * value)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -102,16 +103,17 @@ def _logistic_kl(d: Tensor) -> Tensor:
     """KL in nats between two logistics of scale 1 whose means differ by `d`: `d coth(d / 2) - 2`."""
     # Near zero the closed form cancels, so there the Taylor series stands in; `safe` keeps NaN out of its gradient.
     near = d.abs() < 0.25
-    safe = torch.where(near, 1.0, d.abs())
+    safe = torch.where(near, 1.0, d.abs()).clamp_max(torch.finfo(d.dtype).max)
     decay = (-safe).exp()
     far_value = safe + 2 * safe * decay / (-torch.expm1(-safe)) - 2
     d2 = torch.where(near, d, 0.0).square()
-    near_value = d2 / 6 * (1 - d2 / 60 * (1 - d2 / 42 * (1 - d2 / 40)))
-    return torch.where(near, near_value, far_value)
+    near_value = d2 / 6 * (1 - d2 / 60 * (1 - d2 / 42 * (1 - d2 / 40 * (1 - d2 / 39.6))))
+    return torch.where(near, near_value, far_value).masked_fill(d.isinf(), torch.inf)
 
 
 @register_kl(LogitRelaxedBernoulli, LogitRelaxedBernoulli)
 def _kl_relaxed_relaxed(p: LogitRelaxedBernoulli, q: LogitRelaxedBernoulli) -> Tensor:
     # At one temperature T y is logistic of scale 1 under both, and KL does not see the common factor.
     check_equal_temperatures(p._given_temperature, q._given_temperature)
-    return _logistic_kl(at_least_float32(p.logits) - at_least_float32(q.logits))
+    p_logits, q_logits = at_least_float32(p.logits), at_least_float32(q.logits)
+    return _logistic_kl(torch.where(p_logits == q_logits, 0.0, p_logits - q_logits))

@@ -97,5 +97,5 @@ class Mixture(Distribution):
         return -1 - len(self.event_shape)
 
     def _averaged(self, values: Tensor) -> Tensor:
-        weights = self.logits.softmax(-1)
+        weights = at_least_float32(self.logits).softmax(-1)
         return (weights.reshape(*weights.shape, *(1,) * len(self.event_shape)) * values).sum(self._axis)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from reparam._tensors import at_least_float32, within_range
+from reparam.distributions.gamma_draws import gamma_draws
 from reparam.distributions.log_masses import LOG_TWO_PI, shortfall, split_counts
 from reparam.distributions.poisson import draw_counts
 from reparam.distributions.stirling import remainder
@@ -65,11 +66,11 @@ class NegativeBinomial(Distribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
-            # At a shape of 1e-20 all draws are 0 already; below it the gamma draws of a float32 end.
+            # At a shape of 1e-20 all draws are 0 already.
             shape = (-at_least_float32(self.log_dispersion)).exp().clamp(1e-20, 1e20)
-            shape = shape.expand(self._extended_shape(sample_shape))
-            rate = self.mean * (torch._standard_gamma(shape) / shape)
-            return within_range(draw_counts(rate), self.log_mean.dtype)
+            number, log_factor = gamma_draws(shape, self._extended_shape(sample_shape))
+            rate = (at_least_float32(self.log_mean) + log_factor).exp() * (number / shape)
+            return within_range(draw_counts(rate.clamp_max(torch.finfo(rate.dtype).max)), self.log_mean.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from reparam._tensors import at_least_float32
+from reparam._tensors import at_least_float32, normalized
 from reparam.distributions.noise import gumbel
 
 
@@ -18,7 +18,8 @@ class OneHotCategorical(Distribution):
 
     `log_prob(x)` is the log-softmax of the logits at the one in x. A value that is not one-hot has probability zero, so
     its `log_prob` is `-inf`, with or without validation (torch takes the argmax, which lets a relaxed sample pass for a
-    hard one). A logit of `-inf` rules its category out; sampling, `log_prob`, `entropy` and KL stay free of NaN.
+    hard one). A logit of `-inf` rules its category out, and one of `inf` all others; sampling, `log_prob`, `entropy`
+    and KL stay free of NaN.
 
     Args:
         logits: unnormalised log-probabilities `[..., C]`.
@@ -41,11 +42,11 @@ class OneHotCategorical(Distribution):
     @property
     def log_probs(self) -> Tensor:
         """Normalised log-probabilities `[..., C]`, in at least float32."""
-        return at_least_float32(self.logits).log_softmax(-1)
+        return normalized(at_least_float32(self.logits))
 
     @property
     def mean(self) -> Tensor:
-        return self.logits.softmax(-1)
+        return self.log_probs.exp().to(self.logits.dtype)
 
     @property
     def mode(self) -> Tensor:
@@ -53,7 +54,10 @@ class OneHotCategorical(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        return self.mean * (1 - self.mean)
+        mean = self.mean
+        major = mean > 0.5  # whose difference to 1 has the digits of the others
+        others = torch.where(major, torch.where(major, 0.0, mean).sum(-1, keepdim=True), 1 - mean)
+        return mean * others
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> OneHotCategorical:
         logits = self.logits.expand((*batch_shape, *self.event_shape))
@@ -98,5 +102,7 @@ def _expected(log_probs: Tensor, values: Tensor) -> Tensor:
 
 @register_kl(OneHotCategorical, OneHotCategorical)
 def _kl_categorical_categorical(p: OneHotCategorical, q: OneHotCategorical) -> Tensor:
-    log_probs = p.log_probs
-    return _expected(log_probs, log_probs - q.log_probs)
+    log_probs, other = p.log_probs, q.log_probs
+    excluded = (log_probs > -torch.inf) & (other == -torch.inf)
+    finite = _expected(log_probs, torch.where(excluded, 0.0, log_probs - other))
+    return finite.masked_fill(excluded.any(-1), torch.inf)

@@ -12,8 +12,9 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
 from reparam._tensors import at_least_float32
+from reparam.distributions.gamma_differences import digamma_difference
 from reparam.distributions.hyperspherical_uniform import HypersphericalUniform, check_equal_dims, unit_vector
-from reparam.distributions.stirling import digamma_difference, log_gamma_ratio
+from reparam.distributions.stirling import log_gamma_ratio, shape_divergence
 
 
 class PowerSpherical(Distribution):
@@ -156,6 +157,9 @@ def _reflected(x: Tensor, axis: Tensor) -> Tensor:
 @register_kl(PowerSpherical, HypersphericalUniform)
 def _kl_power_spherical_uniform(p: PowerSpherical, q: HypersphericalUniform) -> Tensor:
     check_equal_dims(p.event_shape[0], q.dim)
+    scale = at_least_float32(p.scale)
     alpha, beta = p._shapes
-    log_ratio = log_gamma_ratio(alpha, beta) - log_gamma_ratio(torch.full_like(alpha, beta), beta)
-    return log_ratio - at_least_float32(p.scale) * digamma_difference(alpha, beta)
+    half = torch.full_like(alpha, beta)
+    # of two Beta variables, their shapes being (alpha, beta) and (beta, beta): without terms larger than the result
+    whole = beta * (scale * (scale / (4 * beta * alpha))).log1p()
+    return whole + shape_divergence(alpha, half) - shape_divergence(alpha + half, 2 * half)

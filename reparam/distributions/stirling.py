@@ -13,9 +13,22 @@ import torch
 from torch import Tensor
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-_FROM = 10.0  # from here on the series below has an error of 1e-15
+FROM = 10.0  # from here on the series below has an error below the resolution
 # B_2n / (2n (2n - 1)), for powers 1 - 2n
-_SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+_SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
+
+
+def series_of(dtype: torch.dtype) -> list[float]:
+    """As many coefficients of Stirling's series as the dtype resolves."""
+    return list(_SERIES if dtype == torch.float64 else _SERIES[:3])
+
+
+def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
+    """The polynomial in `x` with these coefficients, the constant one first."""
+    total = coefficients[-1] * x + coefficients[-2]
+    for coefficient in reversed(coefficients[:-2]):
+        total = total * x + coefficient
+    return total
 
 
 def remainder(a: Tensor, log_a: Tensor | None = None) -> Tensor:
@@ -23,27 +36,33 @@ def remainder(a: Tensor, log_a: Tensor | None = None) -> Tensor:
 
     `log_a` is for where a itself may have been rounded to 0.
     """
-    far = a > _FROM
-    small, large = torch.where(far, 1.0, a), torch.where(far, a, _FROM)
+    far = a > FROM
+    small, large = a.clamp_max(FROM), a.clamp_min(FROM)
     log_small = small.log() if log_a is None else torch.where(far, 0.0, log_a)
     exact = (small + 1).lgamma() - (small + 0.5) * log_small + small - _HALF_LOG_2PI
-    square = large.reciprocal().square()
-    series = torch.zeros_like(a)
-    for coefficient in reversed(_SERIES):
-        series = series * square + coefficient
-    return torch.where(far, series / large, exact)
+    series = _polynomial(large.reciprocal().square(), series_of(a.dtype)) / large
+    return torch.where(far, series, exact)
 
 
 def remainder_slope(a: Tensor) -> Tensor:
     """The derivative of `remainder`: `digamma(a) - log a + 1 / (2 a)`."""
-    far = a > _FROM
-    small, large = torch.where(far, 1.0, a), torch.where(far, a, _FROM)
+    far = a > FROM
+    small, large = a.clamp_max(FROM), a.clamp_min(FROM)
     exact = small.digamma() - small.log() + 0.5 / small
     square = large.reciprocal().square()
-    series = torch.zeros_like(a)
-    for power, coefficient in reversed(list(enumerate(_SERIES))):
-        series = series * square - (2 * power + 1) * coefficient
+    series = _polynomial(square, [-(2 * n + 1) * coefficient for n, coefficient in enumerate(series_of(a.dtype))])
     return torch.where(far, series * square, exact)
+
+
+def remainder_curvature(a: Tensor) -> Tensor:
+    """The second derivative of `remainder`: `trigamma(a) - 1 / a - 1 / (2 a^2)`."""
+    far = a > FROM
+    small, large = a.clamp_max(FROM), a.clamp_min(FROM)
+    inverse = small.reciprocal()
+    exact = torch.polygamma(1, small) - inverse - 0.5 * inverse.square()
+    square = large.reciprocal().square()
+    terms = [(2 * n + 1) * (2 * n + 2) * coefficient for n, coefficient in enumerate(series_of(a.dtype))]
+    return torch.where(far, _polynomial(square, terms) * square / large, exact)
 
 
 def excess(t: Tensor) -> Tensor:
@@ -60,23 +79,16 @@ def log_beta(a: Tensor, b: Tensor) -> Tensor:
 
 def shape_divergence(a: Tensor, b: Tensor) -> Tensor:
     """KL in nats between two gamma distributions of equal mean, with concentrations `a` and `b`."""
-    bregman = remainder(b) - remainder(a) - (b - a) * remainder_slope(a)
-    return 0.5 * excess(b / a) + bregman
+    a, b = torch.broadcast_tensors(a, b)
+    at_a, at_b = remainder(torch.stack([a, b]))
+    divergence: Tensor = 0.5 * excess(b / a) + (at_b - at_a - (b - a) * remainder_slope(a))
+    return divergence
 
 
 def log_gamma_ratio(x: Tensor, shift: float) -> Tensor:
     """`log(Gamma(x + shift) / Gamma(x))` for x > 0 and shift > 0."""
-    small, large = x.clamp_max(_FROM), x.clamp_min(_FROM)
+    small, large = x.clamp_max(FROM), x.clamp_min(FROM)
     near = torch.lgamma(small + shift) - torch.lgamma(small)
     power = (large - 0.5) * torch.log1p(shift / large) - shift + shift * (large + shift).log()
     far = power + remainder(large + shift) - remainder(large)
-    return torch.where(x < _FROM, near, far)
-
-
-def digamma_difference(x: Tensor, shift: float) -> Tensor:
-    """`digamma(x + shift) - digamma(x)`, the derivative of `log_gamma_ratio`."""
-    small, large = x.clamp_max(_FROM), x.clamp_min(_FROM)
-    near = torch.digamma(small + shift) - torch.digamma(small)
-    correction = remainder_slope(large + shift) - remainder_slope(large)
-    far = torch.log1p(shift / large) + correction + 0.5 * shift / (large * (large + shift))
-    return torch.where(x < _FROM, near, far)
+    return torch.where(x < FROM, near, far)

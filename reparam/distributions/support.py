@@ -4,9 +4,32 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import biject_to, constraints, transform_to
+from torch.distributions.transforms import SoftmaxTransform, StickBreakingTransform
 
-from reparam._tensors import at_least_float32, within_range
+from reparam._tensors import HALF, at_least_float32, within_range
+
+
+class Simplex(constraints.Constraint):
+    """Vectors of shares that sum to one, as closely as their dtype can.
+
+    torch's `constraints.simplex` allows 1e-6 in every dtype, and so refuses draws in float16 and bfloat16, which it
+    adds up in that dtype, too.
+    """
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        tolerance = torch.finfo(value.dtype).eps if value.dtype in HALF else 1e-6
+        return (value >= 0).all(-1) & ((at_least_float32(value).sum(-1) - 1).abs() < tolerance)
+
+    def __repr__(self) -> str:
+        return "shares that sum to one"
+
+
+simplex = Simplex()
+transform_to.register(simplex, lambda _: SoftmaxTransform())
+biject_to.register(simplex, lambda _: StickBreakingTransform())
 
 
 class LevelSet(constraints.Constraint):

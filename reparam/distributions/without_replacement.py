@@ -81,6 +81,6 @@ def log_outside_subsets(log_probs: Tensor, states: Tensor) -> Tensor:
         used = (together.unsqueeze(-1) & takes[members]).any(1)  # [m, B, D, C]
         log_leaving = log_probs.masked_fill(used, -torch.inf).logsumexp(-1)
         # each shared prefix is counted once
-        terms = log_prefix[members] + log_leaving - together.sum(1).log()
+        terms = log_prefix[members] + log_leaving - together.sum(1).to(log_probs.dtype).log()
         rows.append(terms.transpose(0, 1).flatten(1).logsumexp(-1))
     return torch.stack(rows).clamp_min(-1e30)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reparam._checks import number, positive
+from reparam._tensors import possible
 from reparam.bounds import elbo
 from reparam.draws import score
 from reparam.estimators.estimate import (
@@ -25,7 +26,7 @@ from reparam.estimators.estimate import (
 from reparam.factors import factors_of
 from reparam.model import LatentVariableModel
 from reparam.schedules import Schedule
-from reparam.surrogates import advantage_over_others
+from reparam.surrogates import advantage_over_others, finite_signal
 
 _REMEDY = "Use Pathwise where the latent has an rsample, RLOO for any."
 
@@ -59,13 +60,13 @@ class MuProp(OfElbo):
         if torch.is_grad_enabled():
             leaf = factors.detached()
             mean = leaf.probs
-            at_mean = _slope_of(self, _log_likelihood(model, x, mean.unsqueeze(0).to(factors.dtype)))
+            at_mean = _slope_of(self, possible(_log_likelihood(model, x, mean.unsqueeze(0).to(factors.dtype))))
             (slope,) = torch.autograd.grad(at_mean.sum(), mean, retain_graph=True)
             (through_mean,) = torch.autograd.grad((slope * mean).sum(), leaf.logits)
             beyond = samples.z - mean.detach()
             linear = at_mean.detach() + (slope * beyond).reshape(*samples.z.shape[:2], -1).sum(-1)
             rest = samples.log_likelihood.detach() - linear
-            rest = advantage_over_others(rest) if len(rest) > 1 else rest
+            rest = advantage_over_others(rest) if len(rest) > 1 else finite_signal(rest)
             gradient = (_like(rest, samples.z) * leaf.score(samples.z)).mean(0) + through_mean
             bound = factors.push(bound, gradient)
         return Estimate.of(bound, bound_name(self.bound, samples))
@@ -106,6 +107,10 @@ class REBAR(Scheduled, nn.Module):
         self.bound = bound
         self.temperature = temperature  # where it began; the one in use is exp(log_temperature)
         self.log_temperature, self.strength = _parameters(temperature, strength)
+
+    def in_use(self) -> dict[str, float]:
+        """The temperature and the strength as learned so far."""
+        return _learned(self)
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         """The estimate for a batch x, `[B, *event]`."""
@@ -152,6 +157,10 @@ class RELAX(Scheduled, nn.Module):
         self.temperature = temperature  # where it began; the one in use is exp(log_temperature)
         self.log_temperature, self.strength = _parameters(temperature, strength)
 
+    def in_use(self) -> dict[str, float]:
+        """The temperature and the strength as learned so far."""
+        return _learned(self)
+
     def forward(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         """The estimate for a batch x, `[B, *event]`."""
         return _with_control_variate(self, model, x, self.network)
@@ -165,6 +174,10 @@ def _check(estimator: REBAR | RELAX, num_samples: int | Schedule, bound: Objecti
 def _parameters(temperature: float, strength: float) -> tuple[nn.Parameter, nn.Parameter]:
     log_temperature = torch.tensor(positive("temperature", temperature, remedy="0.5 is a usual start.")).log()
     return nn.Parameter(log_temperature), nn.Parameter(torch.tensor(float(number("strength", strength))))
+
+
+def _learned(estimator: REBAR | RELAX) -> dict[str, float]:
+    return {"temperature": estimator.log_temperature.exp().item(), "strength": estimator.strength.item()}
 
 
 def _with_control_variate(
@@ -184,12 +197,12 @@ def _with_control_variate(
 
     def stand_in(y: Tensor) -> Tensor:
         relaxed = leaf.squash(y, temperature).to(factors.dtype)
-        value = estimator.strength * _slope_of(estimator, _log_likelihood(model, x, relaxed))
+        value = estimator.strength * _slope_of(estimator, possible(_log_likelihood(model, x, relaxed)))
         return value if network is None else value + _evaluated(network, relaxed, x)
 
     free, conditional = stand_in(y), stand_in(leaf.perturbed_given(z))
     (correction,) = torch.autograd.grad((free - conditional).mean(0).sum(), leaf.logits, create_graph=True)
-    remainder = samples.log_likelihood.detach() - conditional
+    remainder = finite_signal(samples.log_likelihood.detach()) - conditional
     gradient = (_like(remainder, z) * leaf.score(z).detach()).mean(0) + correction
     control_loss = gradient.square().reshape(len(x), -1).sum(1).mean()
     return Estimate.of(factors.push(bound, gradient), name, control_loss)

@@ -13,6 +13,7 @@ from reparam.distributions.enumeration import MAX_STATES, joint_support
 from reparam.draws import Draw, score
 from reparam.estimators.estimate import Estimate, Objective, Scheduled, bound_name, check_bound, penalty
 from reparam.model import LatentVariableModel
+from reparam.surrogates import finite_signal, with_gradient_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +50,7 @@ class Enumerate(Scheduled):
         samples = score(model, x, z, posterior)
         name = bound_name(self.bound, samples, self.num_samples)
         log_q = samples.log_posterior
-        possible = log_q > -torch.inf  # a state that q excludes adds nothing: 0 log 0 = 0
+        possible = log_q != -torch.inf  # a state that q excludes adds nothing: 0 log 0 = 0; NaN stays NaN
         if isinstance(self.bound, PenalisedBound):
             expected = _sum(possible, log_q, samples.log_likelihood)
             return Estimate.of(expected - penalty(self.bound, samples), name)
@@ -68,7 +69,7 @@ class Enumerate(Scheduled):
         index = torch.arange(num_states, device=samples.x.device)
         tuples = torch.cartesian_prod(*[index] * self.num_samples).reshape(num_tuples, self.num_samples)
         log_q = samples.log_posterior[tuples].sum(1)
-        possible = log_q > -torch.inf
+        possible = log_q != -torch.inf
         log_weight = samples.log_weight.transpose(0, 1)[:, tuples.T].permute(1, 0, 2)  # [K, B, tuples]
         log_weight = torch.where(possible.T, log_weight, 0.0)
         values = bound(log_weight.flatten(1)).reshape(-1, num_tuples).T
@@ -76,5 +77,7 @@ class Enumerate(Scheduled):
 
 
 def _sum(possible: Tensor, log_q: Tensor, values: Tensor) -> Tensor:
-    weighted = log_q.exp() * torch.where(possible, values, 0.0)
-    return torch.where(possible, weighted, 0.0).sum(0)
+    """The expectation under q. Where it is `-inf`, its gradient is that of a finite penalty for what is impossible."""
+    values = torch.where(possible, values, 0.0)
+    finite = torch.where(possible, log_q.exp() * finite_signal(values), 0.0).sum(0)
+    return with_gradient_of(finite.masked_fill((values == -torch.inf).any(0), -torch.inf), finite)

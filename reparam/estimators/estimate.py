@@ -11,9 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reparam._checks import number, positive, whole
+from reparam._spelling import public
 from reparam._tensors import at_least_float32
 from reparam.bounds import Bound, PenalisedBound, elbo
 from reparam.draws import Draw
+from reparam.families import Family
 from reparam.model import LatentVariableModel
 from reparam.relaxation import is_relaxed
 from reparam.schedules import Schedule
@@ -59,6 +61,13 @@ class Estimator(Protocol):
         ...
 
 
+def in_use(estimator: Estimator) -> dict[str, float]:
+    """What a training logs of any estimator: what its own `in_use` says, or its temperature."""
+    said = getattr(estimator, "in_use", None)
+    found: dict[str, float] = said() if said is not None else Scheduled.in_use(cast(Any, estimator))
+    return found
+
+
 class Scheduled:
     """The common part of estimators: arguments that may be schedules, and `at`, which fixes them."""
 
@@ -85,6 +94,11 @@ class Scheduled:
         for name, value in changes.items():
             setattr(fixed, name, value)
         return fixed
+
+    def in_use(self) -> dict[str, float]:
+        """The numbers a training logs of an estimator that `at` has fixed: its temperature, if it has one."""
+        temperature = getattr(self, "temperature", None)
+        return {"temperature": float(temperature)} if isinstance(temperature, float | int) else {}
 
     def __str__(self) -> str:
         """The name, with the temperature, the number of samples if it need not be 1, and what is not the default."""
@@ -116,9 +130,14 @@ class OfElbo(Scheduled):
         check_elbo(self.bound, type(self).__name__)
 
 
+def _is_function(value: object) -> bool:
+    """Whether a value is a schedule or a bound; a family, a network and a class can be called too, and are neither."""
+    return callable(value) and not isinstance(value, type | Family | nn.Module)
+
+
 def check_samples(num_samples: int | Schedule, *, least: int = 1, remedy: str = "") -> None:
     """Refuses a number of samples that is neither a whole number nor a schedule."""
-    if not callable(num_samples):
+    if not _is_function(num_samples):
         whole("num_samples", num_samples, least=least, remedy=remedy)
 
 
@@ -131,7 +150,7 @@ def fixed_samples(num_samples: int | Schedule) -> int:
 
 def check_temperature(temperature: float | Schedule) -> None:
     """Refuses a temperature that is neither a number above 0 nor a schedule."""
-    if not callable(temperature):
+    if not _is_function(temperature):
         positive("temperature", temperature, remedy="0.5 is a usual choice; lower is nearer to discrete.")
 
 
@@ -144,7 +163,7 @@ def fixed_temperature(temperature: float | Schedule) -> float:
 
 def check_bound(bound: object) -> None:
     """Refuses what cannot be called on log-weights."""
-    if not callable(bound) or isinstance(bound, type):
+    if not _is_function(bound):
         raise TypeError(
             f"bound is {bound!r}; it must be a function of log-weights [K, B], such as rp.elbo, rp.iwae, rp.renyi(0.5)."
         )
@@ -171,7 +190,7 @@ def weighed(bound: Bound, samples: Draw) -> Tensor:
     if values.shape != samples.x.shape[:1]:
         raise ValueError(
             f"the bound {name_of(bound)} made {tuple(values.shape)} of log-weights {tuple(samples.log_weight.shape)}; "
-            "it must map [K, B] to [B]. Reduce the first axis, as rp.iwae does."
+            f"it must map [K, B] to [B]. Reduce the first axis, as {public('iwae')} does."
         )
     return values
 
@@ -218,7 +237,8 @@ def penalty(bound: Objective, samples: Draw) -> Tensor:
         return bound.penalty(samples.kl_by_variable) if isinstance(bound, PenalisedBound) else samples.kl
     except NotImplementedError as error:
         raise ValueError(
-            f"{name_of(bound)} needs the KL in closed form here, and {str(error).rstrip('.')}. Use bound=rp.elbo with "
-            "an estimator that samples the KL: RLOO for any latent, DisARM for bits, DisARMTree for symbols, "
-            "Pathwise(kl='sampled') for one with rsample, Relaxed(kl='relaxed') for layers of bits and symbols."
+            f"{name_of(bound)} needs the KL in closed form here, and {str(error).rstrip('.')}. Use "
+            f"bound={public('elbo')} with an estimator that samples the KL: RLOO for any latent, DisARM for bits, "
+            "DisARMTree for symbols, Pathwise(kl='sampled') for one with rsample, Relaxed(kl='relaxed') for layers of "
+            "bits and symbols."
         ) from error

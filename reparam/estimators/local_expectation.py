@@ -11,6 +11,7 @@ from reparam.draws import score
 from reparam.estimators.estimate import Estimate, OfElbo, bound_name, fixed_samples, signal_and_rest
 from reparam.factors import factors_of
 from reparam.model import LatentVariableModel
+from reparam.surrogates import finite_signal
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,8 +56,9 @@ class LocalExpectation(OfElbo):
         shifts = (torch.arange(num_states, device=x.device) - states.unsqueeze(-1)) % num_states
         by_state = by_shift.gather(-1, shifts)
         probs = log_probs.exp()
-        by_state = torch.where(probs > 0, by_state, 0.0)  # of a state that is ruled out nothing is known, nor needed
+        by_state = torch.where(probs != 0, by_state, 0.0)  # of a state that is ruled out nothing is known, nor needed
         value = (probs.detach() * by_state).sum(-1).mean(2).mean(0)
-        expected = (probs * by_state.detach()).sum(-1).sum(2).mean(0)
+        learned = finite_signal(by_state.detach().movedim(-1, 0)).movedim(0, -1)
+        expected = (probs * learned).sum(-1).sum(2).mean(0)
         bound = value + (expected - expected.detach()) + rest
         return Estimate.of(bound, bound_name(self.bound, samples))

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from reparam._checks import choice
-from reparam._tensors import shares
+from reparam._tensors import possible, shares
 from reparam.bounds import PenalisedBound, elbo, iwae
 from reparam.draws import Draw, draw
 from reparam.estimators.estimate import (
@@ -121,12 +121,12 @@ class Pathwise(Scheduled):
             samples = replace(samples, z=z.view_as(z))
         log_weight = samples.log_weight + (score - score.detach())
         if self.gradient == "stl":
-            return weighed(elbo, samples).detach() + (log_weight - log_weight.detach()).mean(0)
+            return with_gradient_of(weighed(elbo, samples), possible(log_weight).mean(0))
         share = shares(log_weight)
         if z.requires_grad:  # the generative parameters get each sample's share, the posterior its square
             widened = share.reshape(*share.shape, *(1,) * (z.ndim - share.ndim))
             z.register_hook(lambda gradient: gradient * widened.to(gradient.dtype))
-        return with_gradient_of(weighed(iwae, samples), (share * log_weight).sum(0))
+        return with_gradient_of(weighed(iwae, samples), (share * possible(log_weight)).sum(0))
 
     def _penalty(self, bound: PenalisedBound, samples: Draw) -> Tensor:
         """What the KL costs; without a closed form by the layers of a chain, from the samples."""

@@ -29,7 +29,7 @@ from reparam.estimators.estimate import (
 )
 from reparam.model import LatentVariableModel
 from reparam.schedules import Schedule
-from reparam.surrogates import advantage_over_others, reinforce, vimco
+from reparam.surrogates import advantage_over_others, finite_signal, reinforce, vimco
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,7 +57,7 @@ class RLOO(OfElbo):
     def __call__(self, model: LatentVariableModel, x: Tensor) -> Estimate:
         samples = draw(model, x, fixed_samples(self.num_samples))
         signal, rest = signal_and_rest(self.bound, samples)
-        baseline = signal.detach() - advantage_over_others(signal)
+        baseline = finite_signal(signal.detach()) - advantage_over_others(signal)
         bound = reinforce(signal, samples.log_posterior, baseline) + rest
         return Estimate.of(bound, bound_name(self.bound, samples))
 
@@ -198,6 +198,7 @@ class NVIL(Scheduled, nn.Module):
         signal, rest = signal_and_rest(self.bound, samples)
         baseline = self.average.value + one_number_each(self.network, x, "x").reshape(-1)
         bound = reinforce(signal, samples.log_posterior, baseline) + rest
-        control_loss = (signal.detach() - baseline).square().mean()
+        possible = signal.detach() > -torch.inf  # no baseline predicts an infinite signal
+        control_loss = torch.where(possible, signal.detach() - baseline, 0.0).square().mean()
         self.average.follow(signal.detach().mean())
         return Estimate.of(bound, bound_name(self.bound, samples), control_loss)

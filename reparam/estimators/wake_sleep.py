@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reparam._checks import choice
+from reparam._tensors import possible
 from reparam.bounds import elbo, iwae
 from reparam.draws import draw
 from reparam.estimators.estimate import Estimate, Scheduled, bound_name, check_samples, fixed_samples
@@ -34,7 +35,7 @@ class WakeSleep(Scheduled):
         explained = samples.log_likelihood + samples.log_prior
         dreamt = _log_posterior_of_dreams(model, len(x))
         value = elbo(samples.log_weight)
-        return Estimate.of(with_gradient_of(value, explained.mean(0) + dreamt), bound_name(elbo, samples))
+        return Estimate.of(with_gradient_of(value, possible(explained).mean(0) + dreamt), bound_name(elbo, samples))
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,8 +80,11 @@ class RWS(Scheduled):
 
 
 def _log_posterior_of_dreams(model: LatentVariableModel, batch_size: int) -> Tensor:
-    """log q(z|x) of pairs drawn from the model, `[B]`; only the posterior gets a gradient."""
+    """log q(z|x) of pairs drawn from the model, `[B]`; only the posterior gets a gradient.
+
+    A dream that the posterior excludes has an infinite loss without a gradient, and counts as zero.
+    """
     with torch.no_grad():
         z = model.prior().sample((batch_size,))
         x = model.likelihood(z.unsqueeze(0)).sample()[0]
-    return model.posterior(x).log_prob(z)
+    return possible(model.posterior(x).log_prob(z))

@@ -15,9 +15,15 @@ from typing import Any, Literal
 
 from reparam._nearest import nearest
 from reparam._shown import shown
+from reparam._spelling import argument, setting
 from reparam.experiment.rules import check_values, type_of
 
-_POSITIVE, _FROM_0, _FROM_1 = {"above": 0}, {"least": 0}, {"least": 1}
+_CEILING = 2**31 - 1  # torch takes no larger sizes
+_POSITIVE, _NOT_NEGATIVE = {"above": 0}, {"least": 0}
+FROM_0, FROM_1 = {"least": 0, "ceiling": _CEILING}, {"least": 1, "ceiling": _CEILING}
+DRAWS = {"least": 1, "ceiling": 10**6}  # all draws of a batch are in memory at once
+SEED = {"least": 0, "most": 2**63 - 1}
+_PROCESSES = {"least": 1, "ceiling": 2**10}  # each is started
 _NEW = {"new": True}  # an option that experiments of earlier versions lack; there it has its default
 
 
@@ -34,7 +40,8 @@ class ModelOptions(_Options):
     """What the model is.
 
     Attributes:
-        latent: Family of z, such as Bernoulli(20), Categorical(20, 10), Joint(a=Gaussian(10), b=Bernoulli(5)).
+        latent: Family of z, such as Bernoulli(20), Categorical(20, 10), Joint(a=Gaussian(10), b=Bernoulli(5)); or
+            layers, the one next to x first, such as Hierarchy(Gaussian(50), Gaussian(20)) or Ladder(...).
         observation: Family of x; its shape is that of the data and is left out: Bernoulli, Gaussian(scale=0.1).
         network: Kind of the encoder and the decoder; conv takes images of shape (C, H, W), the others any shape.
         hidden: Widths of the encoder's hidden layers, for conv its channels; the decoder has them in reverse.
@@ -48,10 +55,10 @@ class ModelOptions(_Options):
     latent: str = "Gaussian(20)"
     observation: str = "Bernoulli"
     network: Literal["mlp", "gated_mlp", "conv"] = "mlp"
-    hidden: tuple[int, ...] = field(default=(400,), metadata=_FROM_1)
+    hidden: tuple[int, ...] = field(default=(400,), metadata=FROM_1)
     activation: Literal["relu", "tanh", "elu", "silu"] = "relu"
     prior: Literal["standard", "learned", "mixture", "vamp"] = "standard"
-    prior_components: int = field(default=100, metadata=_FROM_1)
+    prior_components: int = field(default=100, metadata=FROM_1)
     output_bias: bool = False
     encoder_input: Literal["x", "log1p"] = field(default="x", metadata=_NEW)
 
@@ -67,19 +74,25 @@ class DataOptions(_Options):
 
     Attributes:
         data: Name of a data set, or path of a file or folder.
-        protocol: How values become x: means of bits, fresh bits at each visit, bits, 1 above the middle, as they are.
-        validation: Number of training examples, the last ones, that are kept apart and validated on; 0 for none.
+        protocol: How values become x. grey: pixel values as Bernoulli means; dynamic: binarized anew at each visit;
+            static: already binary; threshold: 1 above 0.5; as given: unchanged.
+        validation: Number of training examples, the last ones, that are kept apart and validated on; None for the
+            validation part of the data, if they have one; 0 for none.
         shape: Of one example, such as 1 28 28; None for what the network takes: square grey images as rows for an mlp.
         resize: Height and width in pixels to which the images of a folder are brought; None leaves them.
         colour: Of the images in a folder: one channel or three.
+        array: Name of the array to take from an .npz, .safetensors or .h5ad file that holds several.
+        labels: Name of the array or column that holds the labels, or path of a file of labels; no model sees them.
     """
 
     data: str = "mnist"
     protocol: Literal["grey", "dynamic", "static", "threshold", "as given"] = "grey"
-    validation: int = field(default=0, metadata=_FROM_0)
-    shape: tuple[int, ...] | None = field(default=None, metadata=_FROM_1)
-    resize: tuple[int, int] | None = field(default=None, metadata=_FROM_1)
+    validation: int | None = field(default=None, metadata=FROM_0)
+    shape: tuple[int, ...] | None = field(default=None, metadata=FROM_1)
+    resize: tuple[int, int] | None = field(default=None, metadata=FROM_1)
     colour: Literal["grey", "rgb"] = "grey"
+    array: str | None = field(default=None, metadata=_NEW)
+    labels: str | None = field(default=None, metadata=_NEW)
 
 
 @dataclass(frozen=True)
@@ -101,15 +114,15 @@ class TrainingOptions(_Options):
     """
 
     estimator: str = "Pathwise()"
-    epochs: int = field(default=10, metadata=_FROM_1)
-    batch_size: int = field(default=128, metadata=_FROM_1)
+    epochs: int = field(default=10, metadata=FROM_1)
+    batch_size: int = field(default=128, metadata=FROM_1)
     lr: str = "0.001"
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    weight_decay: float = field(default=0.0, metadata=_FROM_0)
+    weight_decay: float = field(default=0.0, metadata=_NOT_NEGATIVE)
     adam_eps: float = field(default=1e-8, metadata=_POSITIVE)
-    clip: float = field(default=0.0, metadata=_FROM_0)
+    clip: float = field(default=0.0, metadata=_NOT_NEGATIVE)
     control_lr: float = field(default=1e-3, metadata=_POSITIVE)
-    seed: int = field(default=1, metadata={"least": 0, "most": 2**63 - 1})
+    seed: int = field(default=1, metadata=SEED)
     drop_last: bool = field(default=False, metadata=_NEW)
 
 
@@ -127,19 +140,20 @@ class EvaluationOptions(_Options):
         log_every: Optimiser steps between two lines of metrics.
     """
 
-    evaluate_every: int = field(default=1, metadata=_FROM_0)
-    evaluation_samples: int = field(default=1, metadata=_FROM_1)
+    evaluate_every: int = field(default=1, metadata=FROM_0)
+    evaluation_samples: int = field(default=1, metadata=DRAWS)
     validation_bound: Literal["elbo", "iwae"] = "elbo"
-    patience: int = field(default=0, metadata=_FROM_0)
-    final_samples: int = field(default=16, metadata=_FROM_1)
-    checkpoint_seconds: float = field(default=60.0, metadata=_FROM_0)
-    log_every: int = field(default=100, metadata=_FROM_1)
+    patience: int = field(default=0, metadata=FROM_0)
+    final_samples: int = field(default=16, metadata=DRAWS)
+    checkpoint_seconds: float = field(default=60.0, metadata=_NOT_NEGATIVE)
+    log_every: int = field(default=100, metadata=FROM_1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.patience and not self.evaluate_every:
             raise ValueError(
-                f"patience is {self.patience} and evaluate_every 0; without evaluations nothing can improve."
+                f"{argument('patience')} is {self.patience} and {argument('evaluate_every')} is 0; patience counts "
+                f"evaluations. Give {setting('evaluate_every', 1)}, or leave {argument('patience')} out."
             )
 
 
@@ -157,8 +171,8 @@ class MachineOptions(_Options):
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
-    devices: int = field(default=1, metadata=_FROM_1)
-    num_nodes: int = field(default=1, metadata=_FROM_1)
+    devices: int = field(default=1, metadata=_PROCESSES)
+    num_nodes: int = field(default=1, metadata=_PROCESSES)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     compile: bool = False

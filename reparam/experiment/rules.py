@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from reparam._nearest import nearest
 from reparam._shown import shown
+from reparam._spelling import argument
+
+LIMITS = ("least", "above", "most", "ceiling")  # the ceiling is beyond all use, and mentioned only where it is passed
 
 
 def type_of(options: Any, name: str) -> Any:
-    """The type of one field."""
-    return get_type_hints(options)[name]
+    """The type of one field of a class."""
+    return _types(options)[name]
+
+
+@functools.cache
+def _types(options: Any) -> dict[str, Any]:
+    return get_type_hints(options)
+
+
+def limits_of(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """The limits among the metadata of a field."""
+    return {name: metadata[name] for name in LIMITS if name in metadata}
 
 
 def check_values(options: Any) -> None:
@@ -24,12 +40,21 @@ def check_values(options: Any) -> None:
     """
     for each in fields(options):
         value, kind = getattr(options, each.name), type_of(type(options), each.name)
-        limits = {name: each.metadata[name] for name in ("least", "above", "most") if name in each.metadata}
-        if not (_is(value, kind) and _within(value, limits)) or (value == "" and each.default != ""):
-            near = (
-                f" {nearest(value, get_args(kind))}" if isinstance(value, str) and get_origin(kind) is Literal else ""
-            )
-            raise ValueError(f"{each.name} is {shown(value)}; it must be {_rule(kind, limits)}.{near}")
+        limits = limits_of(each.metadata)
+        if not fits(value, kind, limits, empty=each.default == ""):
+            raise ValueError(f"{argument(each.name)} is {shown(value)}; it must be {rule_of(kind, limits, value)}")
+
+
+def fits(value: object, kind: Any, limits: Mapping[str, float], *, empty: bool = False) -> bool:
+    """Whether a value is of a type and within limits.
+
+    Args:
+        value: to be looked at.
+        kind: bool, int, float, str, Path, a Literal of strings, a tuple or a union of these, or a dataclass.
+        limits: of a number, or of each number in a tuple.
+        empty: whether a text may be empty.
+    """
+    return _is(value, kind) and _within(value, limits) and (value != "" or empty)
 
 
 def _is(value: Any, kind: Any) -> bool:
@@ -47,7 +72,7 @@ def _is(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _within(value: Any, limits: dict[str, float]) -> bool:
+def _within(value: Any, limits: Mapping[str, float]) -> bool:
     if isinstance(value, tuple):
         return all(_within(each, limits) for each in value)
     if value is None or not limits:
@@ -55,23 +80,40 @@ def _within(value: Any, limits: dict[str, float]) -> bool:
     return (
         value >= limits.get("least", value)
         and value <= limits.get("most", value)
+        and value <= limits.get("ceiling", value)
         and ("above" not in limits or value > limits["above"])
     )
 
 
-def _rule(kind: Any, limits: dict[str, float]) -> str:
+def rule_of(kind: Any, limits: Mapping[str, float], value: object = None) -> str:
+    """What follows "it must be", to the end of the sentence; with the nearest choice to a `value` that is none."""
+    mentioned = {name: end for name, end in limits.items() if name != "ceiling" or _is_beyond(value, end)}
+    names = {"least": "at least", "above": "above", "most": "at most", "ceiling": "at most"}
+    ends = [f"{names[name]} {end}" for name, end in mentioned.items()]
+    near = nearest(value, get_args(kind)) if isinstance(value, str) and get_origin(kind) is Literal else ""
+    words = f"{_words(kind)} that is not empty" if value == "" and kind is str else _words(kind)
+    rule = ", ".join([words, " and ".join(ends)] if ends else [words])
+    return f"{rule}. {near}" if near.startswith("The nearest") else f"{rule}."
+
+
+def _words(kind: Any) -> str:
     words = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number", NoneType: "null"}
+    words[Path] = "the path of a file or folder"
     origin = get_origin(kind)
     if is_dataclass(kind):
         text = f"{getattr(kind, '__name__', kind)}(...)"
     elif origin is Literal:
         text = f"one of {', '.join(get_args(kind))}"
     elif origin is UnionType:
-        text = " or ".join(_rule(each, {}) for each in get_args(kind))
+        text = " or ".join(map(_words, get_args(kind)))
     elif origin is tuple:
         rest = get_args(kind)[1:]
         text = "a tuple of whole numbers" if rest == (...,) else f"{1 + len(rest)} whole numbers"
     else:
         text = words[kind]
-    ends = [f"{'at ' if name != 'above' else ''}{name} {end}" for name, end in limits.items()]
-    return ", ".join([text, " and ".join(ends)] if ends else [text])
+    return text
+
+
+def _is_beyond(value: object, ceiling: float) -> bool:
+    values = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(each, int | float) and each > ceiling for each in values)

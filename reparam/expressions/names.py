@@ -46,7 +46,7 @@ _LAYERS = (
     *(nn.Upsample, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.PixelShuffle, nn.ZeroPad2d, nn.GLU, nn.PReLU),
     *(nn.Softmax, nn.Dropout, nn.Dropout2d, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d),
 )
-_FAMILIES = (
+FAMILIES = (
     *(families.Bernoulli, families.Beta, families.Binomial, families.Categorical, families.ContinuousBernoulli),
     *(families.Dirichlet, families.DiscretizedLogistic, families.Flow, families.Gamma, families.Gaussian),
     *(families.Kumaraswamy, families.Laplace, families.Logistic, families.LogisticNormal, families.LogNormal),
@@ -60,14 +60,14 @@ _MODELS = (
     *(networks.mlp, networks.gated_mlp, networks.conv_encoder, networks.conv_decoder, networks.masked_mlp),
     networks.Log1p,
 )
-_ESTIMATORS = (
+ESTIMATORS = (
     *(estimators.ARM, estimators.DisARM, estimators.DisARMTree, estimators.Enumerate, estimators.GumbelRao),
     *(estimators.LocalExpectation, estimators.MuProp, estimators.NVIL, estimators.Pathwise, estimators.REBAR),
     *(estimators.REINFORCE, estimators.RELAX, estimators.RLOO, estimators.RWS, estimators.ReinMax, estimators.Relaxed),
     *(estimators.Stages, estimators.StraightThrough, estimators.TVO, estimators.UnorderedSet, estimators.VIMCO),
     estimators.WakeSleep,
 )
-_SCHEDULES = (schedules.exponential, schedules.linear, schedules.geometric, schedules.cosine)
+SCHEDULES = (schedules.exponential, schedules.linear, schedules.geometric, schedules.cosine)
 _OBJECTIVES = (bounds.renyi, bounds.tvo, bounds.beta_elbo, bounds.free_bits)
 
 
@@ -77,7 +77,7 @@ def _by_name(*things: Any) -> dict[str, Any]:
 
 # what may be called; arguments are the business of what is called
 CALLED = {
-    **_by_name(*_FAMILIES, *_MODELS, *_ESTIMATORS, *_SCHEDULES, *_OBJECTIVES, *_ACTIVATIONS, *_LAYERS, zeros, tensor),
+    **_by_name(*FAMILIES, *_MODELS, *ESTIMATORS, *SCHEDULES, *_OBJECTIVES, *_ACTIVATIONS, *_LAYERS, zeros, tensor),
     "min": _numbers(min),
     "max": _numbers(max),
     "round": _round,

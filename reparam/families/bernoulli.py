@@ -26,6 +26,7 @@ class Bernoulli(Family):
     """
 
     shape: Shape
+    takes_half = True
 
     def __post_init__(self) -> None:
         event_shape = check_shape("shape", self.shape)

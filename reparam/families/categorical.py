@@ -27,6 +27,7 @@ class Categorical(Family):
 
     shape: Shape
     num_categories: int
+    takes_half = True
 
     def __post_init__(self) -> None:
         num_categories = whole("num_categories", self.num_categories, least=2)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam import distributions
 from reparam._checks import whole
-from reparam._tensors import at_least_float32
-from reparam.distributions.log_masses import binomial_log_probs, logistic_bin_log_probs, truncated_poisson_logits
 from reparam.families.family import PerElement
 
 
@@ -34,6 +31,7 @@ class Ordinal(PerElement):
         num_levels: L, at least 2.
 
     Example:
+        >>> import torch
         >>> Ordinal(1, 4)(torch.tensor([0.0, 0.0])).log_prob(torch.tensor([[0.0], [3.0]])).exp()
         tensor([0.2500, 0.2500])
     """
@@ -45,10 +43,8 @@ class Ordinal(PerElement):
         whole("num_levels", self.num_levels, least=2)
 
     def _element(self, *raw: Tensor) -> Distribution:
-        loc, log_scale = (at_least_float32(part) for part in raw)
-        edges = torch.arange(1, self.num_levels, dtype=loc.dtype, device=loc.device).div(self.num_levels).logit()
-        log_probs = logistic_bin_log_probs(loc, log_scale.exp(), edges)
-        return distributions.Levels(log_probs, dtype=raw[0].dtype, validate_args=False)
+        loc, log_scale = raw
+        return distributions.LogisticBins(loc, log_scale.exp(), num_levels=self.num_levels, validate_args=False)
 
     def features(self, z: Tensor) -> Tensor:
         """Levels on the scale from -1 to 1."""
@@ -72,8 +68,8 @@ class Binomial(PerElement):
         whole("total_count", self.total_count)
 
     def _element(self, *raw: Tensor) -> Distribution:
-        log_probs = binomial_log_probs(raw[0], self.total_count)
-        return distributions.Levels(log_probs, dtype=raw[0].dtype, validate_args=False)
+        counts = distributions.Binomial(self.total_count, raw[0], validate_args=False)
+        return counts.levels() if self.total_count < 8 else counts  # as a list few levels are cheaper
 
     def features(self, z: Tensor) -> Tensor:
         """Counts on the scale from -1 to 1."""
@@ -102,8 +98,8 @@ class Poisson(PerElement):
     def _element(self, *raw: Tensor) -> Distribution:
         if self.largest is None:
             return distributions.Poisson(raw[0], validate_args=False)
-        logits = truncated_poisson_logits(raw[0], self.largest)
-        return distributions.Levels(logits, dtype=raw[0].dtype, validate_args=False)
+        counts = distributions.TruncatedPoisson(raw[0], self.largest, validate_args=False)
+        return counts.levels() if self.largest < 256 else counts  # as a list few levels are cheaper
 
     def features(self, z: Tensor) -> Tensor:
         """Counts on the scale from -1 to 1; without a largest one `log(1 + z)`."""

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from reparam import distributions
 from reparam._checks import Shape, whole
 from reparam._checks import shape as check_shape
-from reparam._tensors import at_least_float32, independent
+from reparam._tensors import independent
 from reparam.families.family import Family, shaped
 
 
@@ -48,14 +48,17 @@ class PowerSpherical(Family):
     def _distribution(self, params: Tensor) -> Distribution:
         vector = _never_zero(params)
         length = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-        loc, scale = vector / length, (self.dim - 1) * length.squeeze(-1)
-        return distributions.PowerSpherical(loc.to(params.dtype), scale.to(params.dtype), validate_args=False)
+        return distributions.PowerSpherical(vector / length, (self.dim - 1) * length.squeeze(-1), validate_args=False)
 
     def standard(self, zeros: Float[Tensor, "num_params"]) -> Distribution:
         """The uniform distribution on the sphere, to which the KL is known in closed form."""
-        return distributions.HypersphericalUniform(
-            self.dim, dtype=zeros.dtype, device=zeros.device, validate_args=False
-        )
+
+        def uniform(zeros: Tensor) -> Distribution:
+            return distributions.HypersphericalUniform(
+                self.dim, dtype=zeros.dtype, device=zeros.device, validate_args=False
+            )
+
+        return self._made(uniform, zeros)
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,16 @@ class VonMises(Family):
         cosines, sines = (shaped(part, self.event_shape) for part in params.chunk(2, -1))
         vector = _never_zero(torch.stack([cosines, sines], -1))
         loc, kappa = torch.atan2(vector[..., 1], vector[..., 0]), torch.linalg.vector_norm(vector, dim=-1)
-        angles = distributions.VonMises(loc.to(params.dtype), kappa.to(params.dtype), validate_args=False)
-        return independent(angles, len(self.event_shape))
+        return independent(distributions.VonMises(loc, kappa, validate_args=False), len(self.event_shape))
 
     def standard(self, zeros: Float[Tensor, "num_params"]) -> Distribution:
         """The uniform distribution on the circle."""
-        zeros = shaped(zeros.chunk(2, -1)[0], self.event_shape)
-        return independent(distributions.VonMises(zeros, zeros, validate_args=False), len(self.event_shape))
+
+        def uniform(zeros: Tensor) -> Distribution:
+            zeros = shaped(zeros.chunk(2, -1)[0], self.event_shape)
+            return independent(distributions.VonMises(zeros, zeros, validate_args=False), len(self.event_shape))
+
+        return self._made(uniform, zeros)
 
     def features(self, z: Float[Tensor, "*batch_event"]) -> Float[Tensor, "*batch num_features"]:
         """The cosines, then the sines of a draw."""
@@ -103,6 +109,6 @@ class VonMises(Family):
 
 def _never_zero(vector: Tensor) -> Tensor:
     """`vector` moved by its dtype's rounding along the first axis, as zero has no direction, and no gradient of one."""
-    first = torch.zeros_like(at_least_float32(vector))
+    first = torch.zeros_like(vector)
     first[..., 0] = torch.finfo(vector.dtype).eps
     return first + vector

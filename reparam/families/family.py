@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,13 +14,17 @@ from torch.distributions import Distribution, Independent
 
 from reparam._checks import Shape
 from reparam._checks import shape as check_shape
-from reparam._tensors import memo
+from reparam._tensors import HALF, memo, widened
+from reparam.distributions import Rounded
 
 
 class Family(ABC):
     """Maps `[..., num_params]` real numbers to a distribution with batch shape `[...]` and event shape `event_shape`.
 
     Law: zero parameters give the standard member (N(0, 1), Bernoulli(1/2), uniform), which is the default prior.
+
+    Parameters in float16 or bfloat16 are computed with in float32, and draws come back in the dtype of the parameters,
+    so that a network in 16 bits can read them. Log-probabilities and divergences are in at least float32.
 
     Attributes:
         event_shape: shape of one draw.
@@ -29,6 +34,8 @@ class Family(ABC):
 
     event_shape: torch.Size
     num_params: int
+    # whether `_distribution` takes 16-bit parameters as they are; its distribution or family then computes in float32
+    takes_half: bool = False
 
     @property
     def location_only(self) -> bool:
@@ -49,7 +56,7 @@ class Family(ABC):
         Raises:
             ValueError: the last axis of `params` is not `num_params` long.
         """
-        return self._distribution(self._checked(params))
+        return self._made(self._distribution, params)
 
     def likelihood(self, params: Float[Tensor, "*batch num_params"]) -> Distribution:
         """The member with these parameters in the role of p(x|z); the same as calling the family, unless data differ
@@ -75,6 +82,13 @@ class Family(ABC):
         """Sets what follows from the arguments, once, past the freezing of a dataclass."""
         object.__setattr__(self, "event_shape", event_shape)
         object.__setattr__(self, "num_params", num_params)
+
+    def _made(self, make: Callable[[Tensor], Distribution], params: Tensor) -> Distribution:
+        """What `make` makes of the parameters. Of 16-bit ones it is made in float32, and its draws are rounded."""
+        params = self._checked(params)
+        if params.dtype not in HALF or self.takes_half:
+            return make(params)
+        return Rounded(make(widened(params)), params.dtype)
 
     def _checked(self, params: Tensor) -> Tensor:
         if params.shape[-1:] != (self.num_params,):

@@ -7,8 +7,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from reparam import distributions
 from reparam._checks import Shape, positive, whole
 from reparam._checks import shape as check_shape
 from reparam.families.family import Family, shaped
@@ -23,6 +24,10 @@ class Gaussian(Family):
       entries below it, row by row.
     - a rank R: the covariance is `W W^T` plus a diagonal; D of `loc`, D logs of the diagonal, then W, `[D, R]`.
     - with `scale` the parameters are `loc` alone; as a latent its default prior has that scale, too.
+
+    A rank keeps its digits at any diagonal, up to the rounding of the draws (`reparam.distributions.LowRankNormal`).
+    "full" loses them where entries below the diagonal are many times the diagonal: with 6 variables, a diagonal of e^-4
+    and entries from N(0, 1), rounding a draw to float32 lowers its log-density by 1e5 nats on average.
 
     Args:
         shape: of one draw, 20 or (1, 28, 28); one axis if there is a covariance.
@@ -85,15 +90,11 @@ class Gaussian(Family):
         return Independent(Normal(loc, scale, validate_args=False), len(self.event_shape), validate_args=False)
 
     def _correlated(self, params: Tensor) -> Distribution:
-        if params.dtype in (torch.float16, torch.bfloat16):
-            raise TypeError(
-                f"{self} received {params.dtype}; a covariance needs float32. Give its model model.float()."
-            )
         size = self.event_shape.numel()
         loc, log_variance, rest = params.split([size, size, self.num_params - 2 * size], -1)
         if self.covariance != "full":
             factor = rest.unflatten(-1, (size, -1))
-            return LowRankMultivariateNormal(loc, factor, log_variance.exp(), validate_args=False)
+            return distributions.LowRankNormal(loc, factor, (log_variance / 2).exp(), validate_args=False)
         # each place of the factor looks up its entry; the diagonal and all above it find the zero at the end
         rows, columns = torch.tril_indices(size, size, -1, device=params.device)
         place = torch.full((size, size), rest.shape[-1], device=params.device)

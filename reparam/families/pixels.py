@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from reparam import distributions
 from reparam._checks import Shape, whole
 from reparam._checks import shape as check_shape
-from reparam._tensors import at_least_float32, independent
+from reparam._tensors import independent
 from reparam.families.family import Family
 
 
@@ -74,7 +74,7 @@ class DiscretizedLogistic(Family):
     def _distribution(self, params: Tensor) -> Distribution:
         parts = params.unflatten(-1, (-1, self.num_components, *self.event_shape))
         raw = _last(parts, self.event_shape).unbind(-len(self.event_shape) - 2)
-        loc, scale = (1 + raw[0]) / 2, at_least_float32(raw[1]).exp() / 8
+        loc, scale = (1 + raw[0]) / 2, raw[1].exp() / 8
         logits = torch.zeros_like(loc) if self.num_components == 1 else raw[2]
         pixels = distributions.DiscretizedLogisticMixture(
             logits, loc, scale, num_levels=self.num_levels, validate_args=False

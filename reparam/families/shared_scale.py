@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,7 +12,7 @@ from torch.distributions import Distribution, Normal
 
 from reparam._checks import Shape, choice, positive
 from reparam._checks import shape as check_shape
-from reparam._tensors import at_least_float32, independent
+from reparam._tensors import HALF, at_least_float32, independent
 from reparam.families.family import Family, shaped
 
 SharedScale = Literal["learned", "optimal"]
@@ -78,7 +79,9 @@ class SharedScaleGaussian(Family, nn.Module):
         return f"SharedScaleGaussian({self.shape}, scale={self.scale!r})"
 
     def _scale(self) -> Tensor:
-        return self.log_scale.exp() if self.scale == "learned" else self.mean_square.sqrt()
+        if self.scale == "learned":
+            return at_least_float32(self.log_scale).exp()
+        return self.mean_square.sqrt()
 
     def _distribution(self, params: Tensor, store: Callable[[Tensor], None] | None = None) -> Distribution:
         normal = _SharedScaleNormal(shaped(params, self.event_shape), self._scale(), store)
@@ -86,7 +89,17 @@ class SharedScaleGaussian(Family, nn.Module):
 
     def likelihood(self, params: Tensor) -> Distribution:
         """p(x|z); with "optimal" and in training mode its `log_prob` finds the scale and stores it."""
-        return self._distribution(self._checked(params), self._store if self._fits_batches() else None)
+        store = self._store if self._fits_batches() else None
+        return self._made(partial(self._distribution, store=store), params)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moves and converts, but not to 16 bits: there the stored mean square would not follow its batches."""
+        before = getattr(self, "mean_square", None)
+        plain: Any = super()  # has no types
+        plain._apply(fn, recurse)
+        if before is not None and self.mean_square.dtype in HALF:
+            self.mean_square = before.to(self.mean_square.device, torch.float32)
+        return self
 
     def _fits_batches(self) -> bool:
         return self.scale == "optimal" and self.training
@@ -109,10 +122,10 @@ class _SharedScaleNormal(Normal):
         return _SharedScaleNormal(self.loc.expand(batch_shape), self.shared_scale, self.store)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        loc, scale = at_least_float32(self.loc), at_least_float32(self.shared_scale)
+        scale = self.shared_scale
         if self.store is not None:
-            mean_square = (value - loc).detach().square().mean().clamp(min=_LEAST_MEAN_SQUARE)
+            mean_square = (value - self.loc).detach().square().mean().clamp(min=_LEAST_MEAN_SQUARE)
             self.store(mean_square)
             scale = mean_square.sqrt()
-        log_prob: Tensor = Normal(loc, scale, validate_args=False).log_prob(value)
+        log_prob: Tensor = Normal(self.loc, scale, validate_args=False).log_prob(value)
         return log_prob

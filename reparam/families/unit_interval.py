@@ -29,6 +29,7 @@ class ContinuousBernoulli(PerElement):
     """
 
     params_each = 1
+    takes_half = True
 
     def _element(self, *raw: Tensor) -> Distribution:
         return distributions.ContinuousBernoulli(*raw, validate_args=False)

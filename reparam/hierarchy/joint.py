@@ -36,6 +36,8 @@ class Joint(Family, nn.Module):
         (torch.Size([7, 20]), {'style': (7, 10), 'kind': (7, 1, 10)})
     """
 
+    takes_half = True
+
     def __init__(self, *unnamed: object, **families: Family) -> None:
         super().__init__()
         wrong = {name: family for name, family in families.items() if not isinstance(family, Family)}

@@ -14,7 +14,7 @@ from reparam._tensors import flat, folded
 from reparam.families import Family
 from reparam.hierarchy.chain import Chain, Part
 from reparam.hierarchy.composite import modules_among
-from reparam.model import Model, check_observation, check_prior, check_range, check_width
+from reparam.model import Model, check_observation, check_prior, check_range, check_width, made_prior
 
 
 class _Layers(Model, ABC):
@@ -50,8 +50,9 @@ class _Layers(Model, ABC):
     def prior(self) -> Distribution:
         """p(z), drawn from the top: p(z_L), then p(z_{L-1}|z_L), and so on."""
         names = list(self.latents)
-        top = self.top() if self.top is not None else self.latents[names[-1]].standard(self._standard)
-        parts: dict[str, Part] = {names[-1]: top}
+        standard, top = self._standard, self.latents[names[-1]]
+        last = top.standard(standard) if self.top is None else made_prior(self.top, standard.dtype)
+        parts: dict[str, Part] = {names[-1]: last}
         for number in range(len(names) - 2, -1, -1):
             parts[names[number]] = partial(self._generate, number)
         return Chain(self.latents, parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -16,9 +15,10 @@ from reparam.catalogue import estimators_for
 from reparam.data import Data, as_batch
 from reparam.estimators import Estimator
 from reparam.inspection import check_exact, check_model, device_and_dtype, modes_kept, modules_of, own_random_numbers
+from reparam.laboratory.comparison import finding
 from reparam.laboratory.meter import NUM_BLOCKS, Counted, Meter, warmed_up
 from reparam.laboratory.reference import Reference, References
-from reparam.laboratory.report import VISIBLE, Finding, Lab
+from reparam.laboratory.report import Finding, Lab
 from reparam.model import LatentVariableModel
 from reparam.training.progress import progress
 
@@ -50,10 +50,13 @@ def lab(
         repeats: gradients drawn of each, at least 20, rounded down to tens.
         part: whose parameters: those that q(z|x) depends on, all others, or both.
         warm_up: steps for which baselines and control variates are fitted to the batch beforehand.
-        reference_repeats: gradients in the long average.
+        reference_repeats: gradients in the long average. Its noise is part of the errors of what is compared with it.
         control_lr: learning rate of the control variates.
         step: for which schedules are fixed.
         seed: of the draws.
+
+    Returns:
+        A `Lab` with a `Finding` for each estimator; figures are relative to the length of the exact gradient.
 
     Raises:
         TypeError: what is no model or no estimator; a relaxed model.
@@ -105,8 +108,10 @@ def lab(
     if not compared:
         reasons = "; ".join(dict.fromkeys(refused.values()))
         raise ValueError(f"none of {', '.join(refused)} takes this model: {reasons}")
-    most = (max(meter.seconds for _, meter, _ in compared), max(meter.decodings for _, meter, _ in compared))
-    findings = sorted((_finding(*each, most) for each in compared), key=_rank)
+    meters = [meter for _, meter, _ in compared]
+    # a clock may tick too slowly to see a gradient, and an estimator of the user's may decode nothing
+    most = (max(meter.seconds for meter in meters) or 1.0, max(meter.decodings for meter in meters) or 1.0)
+    findings = sorted((finding(*each, most) for each in compared), key=_rank)
     return Lab(tuple(findings), repeats, part, " and ".join(sorted(references.how)) or "no reference", refused)
 
 
@@ -146,55 +151,3 @@ def _named(estimators: Mapping[str, Estimator] | Iterable[Estimator]) -> dict[st
 
 def _rank(finding: Finding) -> tuple[str, bool, float]:
     return finding.bound, math.isnan(finding.mse), finding.mse
-
-
-def _finding(name: str, meter: Meter, reference: Reference, most: tuple[float, float]) -> Finding:
-    nan, cost = math.nan, (meter.seconds, meter.decodings)
-    nothing = Finding(name, reference.bound, nan, nan, nan, nan, nan, nan, *cost, broken=meter.broken)
-    if meter.broken:
-        return nothing
-    total, mean = float(meter.variance.sum()), meter.block_means.mean(0)
-    signal = math.sqrt(max(0.0, float(mean @ mean) - total / meter.repeats))
-    ratio = signal / math.sqrt(total) if total > 0 else math.inf
-    if reference.gradient is None:
-        return replace(nothing, signal_to_noise=ratio, heaviest=meter.heaviest)
-    total_error = float(meter.block_variances.std()) / math.sqrt(NUM_BLOCKS)
-    unit = float(reference.gradient.norm()) or 1.0  # where the exact gradient is zero, figures are absolute
-    squared, error = _squared_bias(meter.block_means - reference.gradient, reference.variance)
-    bias = math.sqrt(max(squared, 0.0))
-    # where nothing is seen, the square root of the error is what could be hidden
-    bias_error = min(error / (2 * bias), math.sqrt(error)) if bias > 0 else math.sqrt(error)
-    seen = squared > VISIBLE * error
-    share, share_decodings = meter.seconds / most[0], meter.decodings / most[1]
-    seen_square = squared if seen else 0.0
-    return Finding(
-        name,
-        reference.bound,
-        bias=bias / unit,
-        bias_error=bias_error / unit,
-        variance=total / unit**2,
-        variance_error=total_error / unit**2,
-        cosine=meter.cosine,
-        signal_to_noise=ratio,
-        mse=(seen_square + total * share) / unit**2,
-        mse_decodings=(seen_square + total * share_decodings) / unit**2,
-        mse_error=math.hypot(error if seen else 0.0, total_error * share) / unit**2,
-        heaviest=meter.heaviest,
-        biased=seen,
-        seconds=meter.seconds,
-        decodings=meter.decodings,
-    )
-
-
-def _squared_bias(differences: Tensor, reference_variance: float) -> tuple[float, float]:
-    """An unbiased estimate of `|E[g] - g*|^2` from block means, and its error by leaving out one block at a time.
-
-    Products of different blocks have no noise in common; that of the reference, if any, is taken off.
-    """
-    gram = differences @ differences.T
-    n = len(gram)
-    crossed = gram - gram.diagonal().diag()
-    value = float(crossed.sum()) / (n * (n - 1))
-    without = (crossed.sum() - 2 * crossed.sum(1)) / ((n - 1) * (n - 2))
-    error = math.sqrt(float((without - without.mean()).square().sum()) * (n - 1) / n)
-    return value - reference_variance, math.hypot(error, reference_variance)

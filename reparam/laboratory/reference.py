@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from reparam.bounds import PenalisedBound, elbo, iwae, tvo
 from reparam.distributions.enumeration import MAX_STATES, joint_support
-from reparam.draws import score
 from reparam.estimators import RLOO, TVO, VIMCO, Enumerate, Estimator
 from reparam.estimators.estimate import Objective, name_of
+from reparam.laboratory.exact import importance_weighted, thermodynamic
 from reparam.laboratory.meter import Meter, flat
 from reparam.model import LatentVariableModel
 
@@ -24,13 +25,17 @@ class Reference:
 
     Attributes:
         bound: whose gradient it is.
-        gradient: `[P]`; None where none could be had.
-        variance: of the gradient, summed over coordinates: 0 if it is exact.
+        blocks: means of independent parts of a long average, `[J, P]`; one row if the gradient is exact; None where
+            none could be had.
     """
 
     bound: str
-    gradient: Tensor | None
-    variance: float
+    blocks: Tensor | None
+
+    @property
+    def gradient(self) -> Tensor | None:
+        """The gradient, `[P]`."""
+        return None if self.blocks is None else self.blocks.mean(0)
 
 
 class References:
@@ -57,22 +62,30 @@ class References:
 
     def _make(self, objective: Objective, num_samples: int) -> Reference:
         name = name_of(objective) if num_samples == 1 else f"{name_of(objective)}_{num_samples}"
-        if isinstance(objective, tvo) and self.num_states:
+        loss = self._exact_loss(objective, num_samples)
+        if loss is not None:
             self.how.add("the exact gradient")
-            return Reference(name, self._over_chunks(lambda x: _thermodynamic(objective, self.model, x)), 0.0)
-        if 0 < self.num_states**num_samples <= MAX_STATES:
-            self.how.add("the exact gradient")
-            exact = Enumerate(num_samples, objective)
             whole = isinstance(objective, PenalisedBound)  # of free bits the batch is one piece
-            return Reference(name, self._over_chunks(lambda x: exact(self.model, x).loss, whole=whole), 0.0)
+            return Reference(name, self._over_chunks(loss, whole=whole).unsqueeze(0))
         average = self._to_average(objective, num_samples)
         if average is None:
-            return Reference(name, None, float("nan"))
+            return Reference(name, None)
         self.how.add(f"an average of {self.repeats} {average}")
         meter = Meter(average, self.model, self.x, self.parameters, self.repeats)
         for _ in range(self.repeats):
             meter.draw()
-        return Reference(name, meter.block_means.mean(0), float(meter.variance.sum()) / self.repeats)
+        return Reference(name, meter.block_means)
+
+    def _exact_loss(self, objective: Objective, num_samples: int) -> Callable[[Tensor], Tensor] | None:
+        """Minus the expectation of the bound, if the latent's states can be summed up."""
+        if self.num_states and isinstance(objective, tvo):
+            return partial(thermodynamic, objective, self.model)
+        if self.num_states and objective is iwae:
+            return partial(importance_weighted, num_samples, self.model)
+        if 0 < self.num_states**num_samples <= MAX_STATES:
+            exact = Enumerate(num_samples, objective)
+            return lambda x: exact(self.model, x).loss
+        return None
 
     def _over_chunks(self, loss: Callable[[Tensor], Tensor], *, whole: bool = False) -> Tensor:
         """The gradient of a mean over the batch, a few examples at a time: every state of each is decoded."""
@@ -100,14 +113,3 @@ def _target(estimator: Estimator, name: str) -> tuple[Objective, int]:
     if bound is elbo or isinstance(bound, PenalisedBound):
         return bound, 1
     return (elbo, 1) if bound is iwae and num_samples == 1 else (bound, num_samples)
-
-
-def _thermodynamic(bound: tvo, model: LatentVariableModel, x: Tensor) -> Tensor:
-    """Minus the Riemann sum with exact expectations, over all states of the latent."""
-    prior = model.prior()
-    states = joint_support(prior)
-    samples = score(model, x, states.unsqueeze(1).expand(-1, len(x), *prior.event_shape), model.posterior(x))
-    log_weight, log_q = samples.log_weight, samples.log_posterior
-    betas, widths = bound.steps(log_weight)
-    share = (betas * log_weight + log_q).softmax(1)
-    return -(widths * share * log_weight).sum((0, 1)).mean()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reparam._files import write_whole
+from reparam._spelling import argument
 from reparam.estimators import Estimator
 
 if TYPE_CHECKING:
@@ -22,13 +25,14 @@ class Finding:
     """What was measured of one estimator's gradient g, against the exact gradient g* of the same bound.
 
     All but `name`, `bound`, `seconds` and `decodings` are relative to the length of g*, so that 1 means "as large as
-    the gradient itself".
+    the gradient itself". Where g* is a long average, its noise is in every error, and its length is estimated without
+    the noise that lengthens the average.
 
     Attributes:
         name: of the estimator.
         bound: whose gradient it is compared with: "elbo", "iwae_4", ...
         bias: length of E[g] - g*; NaN where there is no reference.
-        bias_error: what a bias smaller than cannot be told from none, about its standard error.
+        bias_error: its standard error, or, where no bias is seen, the bias that could be hidden.
         variance: of one g, summed over coordinates.
         variance_error: its standard error.
         cosine: mean cosine of the angle between one g and g*.
@@ -38,6 +42,8 @@ class Finding:
         mse: mean squared error at equal time: bias squared, if it was seen, plus the variance of the mean of as many g
             as fit into the time of the slowest estimator.
         mse_error: its standard error.
+        length_error: the part of `variance_error` and `mse_error` that is the reference's length: its standard error
+            over its value. It moves all figures of a bound alike, and their order not at all.
         mse_decodings: the same at an equal number of decodings, that of the estimator with most.
         heaviest: the share of the one g that adds most to the variance. Where it is large, rare draws rule, and no
             figure of this estimator can be trusted before there are more repeats.
@@ -58,9 +64,15 @@ class Finding:
     mse: float = math.nan
     mse_error: float = math.nan
     mse_decodings: float = math.nan
+    length_error: float = math.nan
     heaviest: float = 0.0
     biased: bool = False
     broken: int = 0
+
+    @property
+    def ranking_error(self) -> float:
+        """The part of `mse_error` that can change the order of two estimators: all but the reference's length."""
+        return math.sqrt(max(0.0, self.mse_error**2 - (2 * self.length_error * self.mse) ** 2))
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,7 +134,7 @@ class Lab:
         signs = "* a bias was seen; +/- its standard error, or what could be hidden. "
         signs += "error at equal time: mean squared, of as many gradients as the slowest takes time for one"
         left_out = [f"left out: {name}: {why}" for name, why in self.refused.items()]
-        return "\n".join([signs, *left_out, self.advice()])
+        return "\n".join([signs, *left_out, *self._noisy_references(), self.advice()])
 
     def advice(self) -> str:
         """Which to use, in a sentence for each bound."""
@@ -135,6 +147,16 @@ class Lab:
             )
         lines += [f"{f.name} gave NaN or Inf in {f.broken} of {self.repeats} draws." for f in self.findings if f.broken]
         return "\n".join(lines)
+
+    def _noisy_references(self) -> list[str]:
+        """A line for each bound whose exact gradient is known so badly that relative figures are."""
+        known = {bound: found[0].length_error for bound, found in self._by_bound().items()}
+        return [
+            f"{bound}: the length of the reference gradient has an error of {error:.0%}, which moves all figures "
+            "relative to it alike. Raise reference_repeats."
+            for bound, error in known.items()
+            if error > 0.1
+        ]
 
     def heavy(self, finding: Finding) -> bool:
         """Whether one draw rules the variance: more than a fifth of it, or ten times its share."""
@@ -149,11 +171,11 @@ class Lab:
     def to_csv(self, path: str | Path) -> Path:
         """Writes every number; refuses to overwrite."""
         path = _fresh(path)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(self.findings[0])))
-            writer.writeheader()
-            writer.writerows(asdict(f) for f in self.findings)
-        return path
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(asdict(self.findings[0])))
+        writer.writeheader()
+        writer.writerows(asdict(f) for f in self.findings)
+        return write_whole(path, text.getvalue().encode())
 
     def figure(self, path: str | Path) -> Path:
         """Bias against variance, each relative to the exact gradient, with the time as area; needs matplotlib.
@@ -168,8 +190,9 @@ class Lab:
         path = _fresh(path)
         figure = Figure(figsize=(10, 6.5), layout="constrained")
         _scatter(figure.add_subplot(), self.findings, self.part)
-        figure.savefig(path, dpi=130)
-        return path
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix.lstrip(".").lower(), dpi=130)
+        return write_whole(path, drawn.getvalue())
 
 
 def _digits(value: float) -> str:
@@ -207,7 +230,7 @@ def _advise(bound: str, found: list[Finding]) -> str:
     text += f"{'of those that sample ' if exact else ''}use {best.name}"
     if not others:
         return f"{text}: nothing else was measured{_bias_of(best, [])}."
-    apart = [f for f in others if f.mse - best.mse > VISIBLE * math.hypot(f.mse_error, best.mse_error)]
+    apart = [f for f in others if f.mse - best.mse > VISIBLE * math.hypot(f.ranking_error, best.ranking_error)]
     close = [f for f in others if f not in apart and f.mse < 2 * best.mse]
     if close:
         text += f". {', '.join(f.name for f in close)} cannot be told apart from it by this many draws"
@@ -282,12 +305,13 @@ def check_figure(path: str | Path) -> None:
         raise ImportError("the figure needs matplotlib: pip install matplotlib") from error
     kinds = FigureCanvasAgg.get_supported_filetypes()
     if Path(path).suffix.lstrip(".").lower() not in kinds:
-        raise ValueError(f"figure is {str(path)!r}; its name must end in one of {', '.join(sorted(kinds))}.")
+        raise ValueError(
+            f"{argument('figure')} is {str(path)!r}; its name must end in one of {', '.join(sorted(kinds))}."
+        )
 
 
 def _fresh(path: str | Path) -> Path:
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already, and nothing is overwritten. Choose another name, or remove it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path

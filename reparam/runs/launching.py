@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reparam._checks import usable_device
+from reparam._spelling import argument, setting
 from reparam.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def device_of(experiment: Experiment) -> torch.device:
     if name == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return found or torch.device("cpu")
-    return usable_device("cuda" if name == "gpu" else name)
+    return usable_device("cuda" if name == "gpu" else name, "accelerator")
 
 
 def launch_of(experiment: Experiment) -> Fabric | None:
@@ -38,12 +39,15 @@ def launch_of(experiment: Experiment) -> Fabric | None:
     started = int(os.environ["WORLD_SIZE"]) if torch.distributed.is_torchelastic_launched() else processes
     if started != processes:
         raise ValueError(
-            f"torchrun started {started} processes, and devices is {machine.devices} on each of {machine.num_nodes} "
-            "machines. Give --devices as many as --nproc-per-node, and --num-nodes as many as --nnodes."
+            f"torchrun started {started} processes, and {argument('devices')} is {machine.devices} on each of "
+            f"{machine.num_nodes} machines. Give {argument('devices')} as many as --nproc-per-node of torchrun, and "
+            f"{argument('num_nodes')} as many as its --nnodes."
         )
     device = torch.device("xla") if machine.accelerator == "tpu" else device_of(experiment)
     if machine.precision == "16-mixed" and device.type == "cpu":
-        raise ValueError("precision is 16-mixed and the device a CPU, where it is not to be had. Take bf16-mixed.")
+        raise ValueError(
+            f"{argument('precision')} is 16-mixed and the device a CPU, which does not have that. Take bf16-mixed."
+        )
     if processes == 1 and machine.strategy == "auto" and machine.precision == "32-true" and device.type != "xla":
         return None
     from lightning_fabric import Fabric
@@ -58,7 +62,8 @@ def launch_of(experiment: Experiment) -> Fabric | None:
             precision=machine.precision,
         )
     except MisconfigurationException as error:
-        raise ValueError(f"these devices cannot be had: {error}") from error
+        asked = ", ".join(setting(name, getattr(machine, name)) for name in ("accelerator", "devices", "strategy"))
+        raise ValueError(f"this machine does not have {asked}: {error}") from error
     fabric.launch()
     atexit.register(_leave)
     return fabric

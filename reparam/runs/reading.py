@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from reparam._checks import choice, usable_device
+from reparam._printable import printable, printable_errors
+from reparam._spelling import argument, inside_text, regarding
 from reparam.data import Splits, checksum, load_data
 from reparam.data.sources import SOURCES
 from reparam.experiment import Experiment
@@ -21,13 +23,11 @@ from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint
 from reparam.training.run import CHECKPOINTS, EXPERIMENT, checkpoints, read_record
 from reparam.training.session import load_state
 
-if TYPE_CHECKING:
-    pass
-
 Which = Literal["auto", "best", "last"]
 M = TypeVar("M", bound=LatentVariableModel)
 
 
+@printable_errors()
 def load(
     run: str | Path,
     *,
@@ -55,13 +55,20 @@ def load(
         check_model(model)
         load_state(model, state)
         return model
+    return model_of(folder, record, state, device)
+
+
+def model_of(
+    folder: Path, record: dict[str, Any], state: dict[str, torch.Tensor], device: torch.device | str
+) -> VAE | Hierarchy | Ladder:
+    """The model of a run's record with the weights of a checkpoint, in eval mode; errors as those of `load`."""
     if not isinstance(record.get("model"), str):
         raise ValueError(
             f"the model of {folder} is a {record.get('model_is')}, which cannot be built from text. Build it as it "
             "was, and pass it: rp.load(run, model=your_model)."
         )
     try:
-        with torch.random.fork_rng([]):
+        with torch.random.fork_rng([]), inside_text():
             built = parse(record["model"])
     except ValueError as error:
         raise ValueError(f"{folder / EXPERIMENT}: model: {error}") from error
@@ -75,7 +82,9 @@ def load(
 
 
 def _precision(state: dict[str, torch.Tensor]) -> torch.dtype:
-    return next((value.dtype for value in state.values() if value.is_floating_point()), torch.get_default_dtype())
+    """The dtype of the largest tensor: a buffer may be kept in more digits than the weights."""
+    floating = [value for value in state.values() if value.is_floating_point()]
+    return max(floating, key=torch.Tensor.numel).dtype if floating else torch.get_default_dtype()
 
 
 def saved(folder: Path, which: Which) -> tuple[str, dict[str, Any]]:
@@ -94,13 +103,15 @@ def saved(folder: Path, which: Which) -> tuple[str, dict[str, Any]]:
     for path in candidates:
         try:
             tree = read_checkpoint(path)
+            if not isinstance(tree.get("model"), dict):
+                raise DamagedCheckpoint(f"{path} holds no model")
         except DamagedCheckpoint as error:
             damaged.append(str(error))
         except FileNotFoundError:  # removed since it was listed, by the training that goes on
             continue
         else:
             for each in damaged:
-                warnings.warn(f"{each}; {path.name} is used.", stacklevel=2)
+                warnings.warn(printable(f"{each}; {path.name} is used."), stacklevel=2)
             return path.name, tree
     kind = "best checkpoint; it had no validation" if which == "best" and not damaged else "checkpoint that is whole"
     if damaged:
@@ -108,6 +119,7 @@ def saved(folder: Path, which: Which) -> tuple[str, dict[str, Any]]:
     raise FileNotFoundError(f"{folder} has no {kind}.")
 
 
+@printable_errors()
 def experiment_of(folder: str | Path) -> Experiment:
     """What a run was started from.
 
@@ -123,7 +135,8 @@ def experiment_of(folder: str | Path) -> Experiment:
             f"rp.fit(..., run=rp.Run({str(path)!r}, resume=True))."
         )
     try:
-        return Experiment.from_values(record["experiment"])
+        with inside_text():
+            return Experiment.from_values(record["experiment"])
     except ValueError as error:
         raise ValueError(f"{path / EXPERIMENT}: {error}") from error
 
@@ -135,14 +148,17 @@ def data_of(experiment: Experiment) -> Splits:
     """
     options, takes_images = experiment.dataset, experiment.model.takes_images
     named = options.data in SOURCES and not takes_images
-    data = load_data(
-        options.data,
-        options.protocol,
-        validation=options.validation,
-        shape=options.shape or (None if named else "image"),
-        resize=options.resize,
-        colour=options.colour,
-    )
+    with regarding("data", options.data):
+        data = load_data(
+            options.data,
+            options.protocol,
+            validation=options.validation,
+            shape=options.shape or (None if named else "image"),
+            resize=options.resize,
+            colour=options.colour,
+            array=options.array,
+            labels=options.labels,
+        )
     event_shape = data.train.values.shape[1:]
     if (
         options.shape
@@ -153,7 +169,7 @@ def data_of(experiment: Experiment) -> Splits:
     ):
         return data
     rows = {name: dataclasses.replace(part, values=part.values.flatten(1)) for name, part in data.parts().items()}
-    return Splits(rows["train"], rows.get("validation"), rows["test"])
+    return Splits(rows["train"], rows.get("validation"), rows["test"], data.notes)
 
 
 def check_data(run: str | Path, data: Splits) -> None:
@@ -168,5 +184,5 @@ def check_data(run: str | Path, data: Splits) -> None:
     if before is not None and before != now:
         raise ValueError(
             f"the data have changed since {run} was trained: their checksum was {before} and is {now}. Restore them, "
-            "or measure on other data by their name (--data)."
+            f"or name other data with {argument('data')} to measure on them."
         )

@@ -5,6 +5,7 @@ from reparam.surrogates.antithetic import disarm as disarm
 from reparam.surrogates.multi_sample import tvo as tvo
 from reparam.surrogates.multi_sample import wake as wake
 from reparam.surrogates.score_function import advantage_over_others as advantage_over_others
+from reparam.surrogates.score_function import finite_signal as finite_signal
 from reparam.surrogates.score_function import reinforce as reinforce
 from reparam.surrogates.score_function import rloo as rloo
 from reparam.surrogates.score_function import vimco as vimco

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from reparam.surrogates.score_function import finite_signal
 
 
 def arm(
@@ -23,7 +26,7 @@ def arm(
         Yin, Zhou, ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks, 2018, arXiv 1807.11143,
         theorem 1.
     """
-    difference = _like(signal - antithetic_signal, noise)
+    difference = _like(_difference(signal, antithetic_signal), noise)
     return (difference * (noise.sigmoid() - 0.5)).mean(0)
 
 
@@ -43,8 +46,13 @@ def disarm(
         2006.10680, section 3; Yin, Ho, Yan, Qian, Zhou, Probabilistic Best Subset Selection via Gradient-Based
         Optimization, 2020, arXiv 2006.06448 (U2G).
     """
-    difference = _like(signal - antithetic_signal, coins)
+    difference = _like(_difference(signal, antithetic_signal), coins)
     return (difference * (coins - antithetic_coins) * logits.abs().sigmoid()).mean(0) / 2
+
+
+def _difference(signal: Tensor, antithetic_signal: Tensor) -> Tensor:
+    first, second = finite_signal(torch.cat([signal, antithetic_signal])).chunk(2)
+    return first - second
 
 
 def _like(values: Tensor, coins: Tensor) -> Tensor:

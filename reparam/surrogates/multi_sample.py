@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reparam._tensors import log_mean_exp, shares
+from reparam._tensors import log_mean_exp, possible, shares
 from reparam.bounds import tempered
 from reparam.bounds import tvo as thermodynamic_bound
-from reparam.surrogates.score_function import with_gradient_of
+from reparam.surrogates.score_function import finite_signal, with_gradient_of
 
 
 def wake(
@@ -52,11 +52,11 @@ def tvo(
     """
     bound = thermodynamic_bound(partition)
     betas, widths = bound.steps(log_weight)
-    signal = log_weight.detach()
-    share = tempered(betas, signal).softmax(1)  # [P, K, B]
+    share = tempered(betas, log_weight.detach()).softmax(1)  # [P, K, B]
+    signal, log_weight_or_zero = finite_signal(log_weight.detach()), possible(log_weight)
     centred = signal - (share * signal).sum(1, keepdim=True)
     # the covariance's own estimate from K samples is too small by (K - 1) / K where the shares are equal
     correction = 1 / (1 - share.square().sum(1, keepdim=True)).clamp_min(1 / len(signal))
-    log_path = log_q + betas * log_weight
-    gradient = share * (log_weight + correction * centred * log_path)
+    log_path = log_q + betas * log_weight_or_zero
+    gradient = share * (log_weight_or_zero + correction * centred * log_path)
     return with_gradient_of(bound(log_weight), (widths * gradient).sum((0, 1)))

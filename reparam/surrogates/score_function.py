@@ -10,12 +10,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reparam._checks import choice
-from reparam._tensors import log_mean_exp
+from reparam._tensors import log_mean_exp, possible
 
 
 def with_gradient_of(value: Float[Tensor, "*shape"], surrogate: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The value of the first and the gradient of the second, to the last digit."""
-    return value.detach() + (surrogate - surrogate.detach())
+    """The value of the first and the gradient of the second, to the last digit; of an infinite one there is none."""
+    constant = surrogate.detach()
+    return value.detach() + (surrogate - constant).masked_fill(constant.isinf(), 0.0)
+
+
+def finite_signal(signal: Float[Tensor, "K *rest"]) -> Float[Tensor, "K *rest"]:
+    """A learning signal that a product with `grad log q` leaves finite: impossible samples, `-inf`, get a number.
+
+    The number is the smallest finite signal on the first axis, less what makes its exponential vanish beside that one
+    (32 nats in float32, 72 in float64); zero where no signal is finite, as nothing is known there. A bound with such a
+    signal is `-inf` in expectation and has no gradient. The replaced one points away from what is impossible.
+    """
+    floor = 2 * math.log(torch.finfo(signal.dtype).eps)
+    impossible = signal.detach() == -torch.inf
+    least = signal.detach().masked_fill(impossible, torch.inf).amin(0)
+    return torch.where(impossible, torch.where(least == torch.inf, 0.0, least + floor), signal)
 
 
 def reinforce(
@@ -39,8 +53,10 @@ def reinforce(
         Williams, Simple statistical gradient-following algorithms for connectionist reinforcement learning, 1992.
     """
     _same_shape(signal, log_q)
-    advantage = signal.detach() - (baseline.detach() if isinstance(baseline, Tensor) else baseline)
-    return with_gradient_of(signal.mean(0), (advantage * log_q + signal).mean(0))
+    advantage = finite_signal(signal.detach()) - (baseline.detach() if isinstance(baseline, Tensor) else baseline)
+    # of an example without a possible sample nothing is known, and a baseline would be a signal of its own
+    advantage = advantage.masked_fill(signal.detach().amax(0) == -torch.inf, 0.0)
+    return with_gradient_of(signal.mean(0), (advantage * log_q + possible(signal)).mean(0))
 
 
 def advantage_over_others(signal: Float[Tensor, "K B"]) -> Float[Tensor, "K B"]:
@@ -51,7 +67,7 @@ def advantage_over_others(signal: Float[Tensor, "K B"]) -> Float[Tensor, "K B"]:
     """
     num_samples = signal.shape[0]
     _at_least_two(num_samples)
-    signal = signal.detach()
+    signal = finite_signal(signal.detach())
     return (signal - signal.mean(0)) * (num_samples / (num_samples - 1))
 
 
@@ -77,7 +93,7 @@ def rloo(log_weight: Float[Tensor, "K B"], log_q: Float[Tensor, "K B"]) -> Float
         goes back to Mnih, Rezende, Variational inference for Monte Carlo objectives, 2016, arXiv 1602.06725.
     """
     _same_shape(log_weight, log_q)
-    without_score = log_weight + log_q
+    without_score = possible(log_weight + log_q)
     return with_gradient_of(log_weight.mean(0), (advantage_over_others(log_weight) * log_q + without_score).mean(0))
 
 
@@ -116,7 +132,11 @@ def vimco(
         rest = torch.where(itself, -torch.inf, signal)
         without = rest.logsumexp(1) - math.log(num_samples - 1)
     bound = log_mean_exp(log_weight)
-    return with_gradient_of(bound, ((bound.detach() - without) * log_q).sum(0) + bound)
+    # Beside weights of zero alone a sample's advantage is infinite; it counts as that over weights that vanish beside
+    # its own. Where all are zero there is none.
+    most = -2 * math.log(torch.finfo(signal.dtype).eps)
+    advantage = (bound.detach() - without).nan_to_num(nan=0.0, posinf=most)
+    return with_gradient_of(bound, (advantage * log_q).sum(0) + possible(bound))
 
 
 def _at_least_two(num_samples: int) -> None:

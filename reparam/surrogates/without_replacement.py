@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reparam.surrogates.score_function import with_gradient_of
+from reparam._tensors import possible
+from reparam.surrogates.score_function import finite_signal, with_gradient_of
 
 MAX_SET = 8  # every subset of the samples is gone through: 256 of them
 
@@ -40,7 +41,9 @@ def unordered_set(
             f"unordered_set received {num_samples} samples; it takes from 2 to {MAX_SET}, since it goes through all "
             "their subsets. Use RLOO for more."
         )
-    log_p, f = log_q.detach(), signal.detach()
+    log_p = log_q.detach()
+    signal = torch.where(log_p.exp() > 0, signal, 0.0)  # nothing is known, nor needed, of an outcome that is ruled out
+    f = finite_signal(signal.detach())
     outside = _by_subtraction(log_p) if log_outside is None else log_outside.detach()
     log_rest = _log_probability_of_the_rest(log_p, outside)
     weights, baselines = [], []
@@ -53,8 +56,9 @@ def unordered_set(
         # s itself enters with its full probability, the estimate of the others with what is left
         baselines.append(f[s] * log_p[s].exp() + estimate * outside[gone].exp())
     weight, baseline = torch.stack(weights).to(signal.dtype), torch.stack(baselines)
-    value = (weight * signal).sum(0)
-    return with_gradient_of(value, (weight * (f - baseline) * log_q).sum(0) + value).to(signal.dtype)
+    signal = torch.where(weight > 0, signal, 0.0)
+    value, slope = (weight * signal).sum(0), (weight * possible(signal)).sum(0)
+    return with_gradient_of(value, (weight * (f - baseline) * log_q).sum(0) + slope).to(signal.dtype)
 
 
 def _log_probability_of_the_rest(log_p: Tensor, outside: Tensor) -> list[Tensor]:

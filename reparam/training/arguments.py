@@ -18,12 +18,14 @@ from reparam.schedules import Schedule
 _steps_done: WeakKeyDictionary[object, int] = WeakKeyDictionary()  # by model, for the warning of `first_step` alone
 
 
-def check_optimizer(optimizer: AnyOptimizer, model: LatentVariableModel, lr: float | Schedule | None) -> None:
+def check_trained_by(optimizer: AnyOptimizer | None, model: LatentVariableModel, lr: float | Schedule | None) -> None:
     """Refuses an optimizer that trains no parameter of the model, and a learning rate that it would not follow.
 
     Raises:
         ValueError: the optimizer holds no trainable parameter of the model; `lr` is another number than its rate.
     """
+    if optimizer is None:
+        return
     if lr is not None and not callable(lr) and lr != rate_of(optimizer):
         raise ValueError(
             f"lr is {lr} beside an optimizer, whose own learning rate is {rate_of(optimizer)}. Give the number to the "

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from reparam._files import write_whole
+from reparam._files import NotRegular, check_regular, write_whole
 
 FORMAT = "reparam checkpoint 1"
 
@@ -43,17 +43,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
     """
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
     except SafetensorError as error:
         raise DamagedCheckpoint(f"{path} is damaged ({error})") from error
+    except NotRegular as error:
+        raise DamagedCheckpoint(str(error).rstrip(".")) from error
     if metadata.get("format") != FORMAT:
         raise DamagedCheckpoint(f"{path} is no {FORMAT}: its format is {metadata.get('format')!r}")
     values = metadata.get("values", "")
     if _digest(values, tensors) != metadata.get("sha256"):
         raise DamagedCheckpoint(f"{path} is damaged (its content has another sha256 than was noted in it)")
-    tree: dict[str, Any] = _unpacked(json.loads(values), tensors)
+    try:
+        tree = _unpacked(json.loads(values), tensors)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise DamagedCheckpoint(
+            f"{path} is no {FORMAT}: its values are no tree ({type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(tree, dict):
+        raise DamagedCheckpoint(f"{path} is no {FORMAT}: it holds a {type(tree).__name__} instead of named values")
     return tree
 
 

@@ -1,59 +1,40 @@
-"""What to do and say when a loss is no longer a number."""
+"""What is raised when a training has diverged."""
 
 from __future__ import annotations
 
-import torch
-
-from reparam.inspection import modules_of
-from reparam.model import LatentVariableModel
-
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or a parameter became NaN or infinite.
+    """The loss, a bound or a parameter became NaN or infinite.
 
     Attributes:
-        step: the first step, counted from 0, where that was so.
-        loss: the loss there.
+        step: the first step, counted from 0, whose loss or update showed it.
+        loss: the loss there; NaN if there was none.
         term: what is not finite.
-        restored: whether the weights had to be put back to those at the beginning of the epoch.
+        restored: whether the weights were put back to good ones, those at the beginning of the epoch. False where there
+            were none: the model was broken before the first step.
+        weights: whose the weights are now, in words.
+        remedy: what to do.
     """
 
-    def __init__(self, step: int, loss: float, term: str, restored: bool) -> None:
+    def __init__(
+        self,
+        step: int,
+        loss: float,
+        term: str,
+        restored: bool,
+        weights: str = "those at the beginning of this epoch",
+        remedy: str = "Lower the learning rate, clip the gradients, or look at the batch.",
+    ) -> None:
         self.step = step
         self.loss = loss
         self.term = term
         self.restored = restored
-        super().__init__(step, loss, term, restored)
+        self.weights = weights
+        self.remedy = remedy
+        super().__init__(step, loss, term, restored, weights, remedy)
 
     def __str__(self) -> str:
-        kept = "those at the beginning of this epoch" if self.restored else "those before this step"
         return (
-            f"training stopped at step {self.step} with loss {self.loss}: {self.term}. The model's weights are {kept}. "
-            + (
-                "Look at the batch and the scale of its values: counts go through log1p before an encoder."
-                if self.step == 0
-                else "Lower the learning rate, clip the gradients, or look at the batch."
-            )
+            f"training stopped at step {self.step} with loss {self.loss}: {self.term}. The model's weights are "
+            f"{self.weights}. {self.remedy}"
         )
-
-
-class Snapshot:
-    """The weights and buffers of a model, and of an estimator that has its own, at one moment, to go back to."""
-
-    def __init__(self, model: LatentVariableModel, estimator: object = None) -> None:
-        self.parts = (model, estimator)
-        self.tensors = [(tensor, tensor.detach().clone()) for tensor in self._live()]
-
-    def _live(self) -> list[torch.Tensor]:
-        modules = [module for part in self.parts for module in modules_of(part)]
-        parts = [(*module.parameters(recurse=False), *module.buffers(recurse=False)) for module in modules]
-        return [tensor for part in parts for tensor in part]
-
-    def restore_if_broken(self) -> bool:
-        """Puts the weights back if one of them is not finite now; says whether it did."""
-        if not any(bool((saved.isfinite() & ~tensor.isfinite()).any()) for tensor, saved in self.tensors):
-            return False
-        with torch.no_grad():
-            for tensor, saved in self.tensors:
-                tensor.copy_(saved)
-        return True

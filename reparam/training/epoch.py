@@ -17,7 +17,7 @@ class Epoch:
         name: what the loss is the negative of: "elbo", "surrogate", ...
         steps: optimiser steps since the beginning of the fit.
         seconds: this pass took, without validation and `on_epoch`.
-        estimator: with its schedules as they stand now.
+        estimator: with its schedules as they stand now; `estimator.in_use()` has the temperature, learned ones too.
     """
 
     number: int

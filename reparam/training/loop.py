@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -18,17 +19,21 @@ from reparam.data import Batches
 from reparam.estimators import Estimator
 from reparam.inspection import check_model, device_and_dtype, modes_kept, modules_of
 from reparam.model import LatentVariableModel
+from reparam.not_finite import NotFinite
 from reparam.schedules import Schedule
-from reparam.training.arguments import check_batch_norm, check_optimizer, first_step, note_steps, rate_of
+from reparam.training.arguments import check_batch_norm, check_trained_by, first_step, note_steps
 from reparam.training.control import Control
 from reparam.training.epoch import Epoch
+from reparam.training.guard import never_good
 from reparam.training.keeper import Keeper
 from reparam.training.place import Alone, Place, Through
-from reparam.training.record import record_of, shown
+from reparam.training.record import record_of
 from reparam.training.run import Folder, Run
 from reparam.training.session import Progress, Session
+from reparam.training.settings import settings_of
+from reparam.training.starting import left_as_it_was
 from reparam.training.step import StepModule
-from reparam.training.stop import Stop, stoppable
+from reparam.training.stop import Interrupted, Stop, stoppable
 from reparam.training.trainer import Trainer
 from reparam.training.validation import Validation
 
@@ -81,7 +86,7 @@ def fit(
         on_epoch: called with an `Epoch` after each pass: the place for pictures, tests, your own schedule.
         validation: data to measure the exact bound on after each epoch, or a `Validation`, which also stops early.
         run: folder to keep the training in, or a `Run`, by which it is also resumed; `rp.load` gives the model back.
-            Ctrl-C and SIGTERM then end it after the step it is in, with all saved.
+            Ctrl-C, SIGTERM and a closed terminal then end it after the step it is in, with all saved.
         compile: let torch.compile make model and estimator one kernel; the first step takes from seconds to a minute.
             Not for estimators with parameters of their own.
         fabric: a launched `lightning_fabric.Fabric` with the devices, the processes and the precision to train with.
@@ -93,9 +98,11 @@ def fit(
     Raises:
         TypeError, ValueError: arguments or data that cannot be trained on, such as an optimizer without a parameter of
             the model; a run that is there already or was of something else; the message says what to do.
-        TrainingDiverged: the loss or a parameter became NaN or infinite; the message names the step and the term. The
-            model is left with finite weights: those before that step, or those at the beginning of the epoch.
-        Interrupted: Ctrl-C or SIGTERM, in a run.
+        TrainingDiverged: the loss, a bound or a parameter became NaN or infinite; the message names the step, the term
+            and what to do. The model is left with the weights at the beginning of the epoch. If the very first loss of
+            that epoch was not finite, these weights are at fault, and those of the epoch before are put back. An
+            `optimizer` whose averages are not finite forgets them.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal, in a run.
         OSError: a run's folder cannot be written.
 
     Warns:
@@ -103,46 +110,44 @@ def fit(
     """
     _check(estimator, epochs, lr, control_lr, optimizer, clip, start_step, on_epoch)
     check_model(model)
-    if optimizer is not None:
-        check_optimizer(optimizer, model, lr)
-    if compile and any(p.requires_grad for module in modules_of(estimator) for p in module.parameters()):
-        raise ValueError(
-            f"compile is True, and {type(estimator).__name__} learns parameters of its own by a second backward pass, "
-            "which a compiled step does not have. Leave compile out, or take RLOO."
-        )
+    check_trained_by(optimizer, model, lr)
+    if compile:
+        _check_compiled(estimator)
     place: Place = Through(fabric) if fabric is not None else Alone()
     optimizer = optimizer or _adam(model, 1e-3 if lr is None or callable(lr) else lr, place)
     step = StepModule(model)
     stepping = place.set_up(step, optimizer, compile)
-    batches = batches_for(model, data, batch_size, shuffle=True, drop_last=drop_last)
-    if isinstance(batches, ForeignBatches) and batches.once_only and epochs > 1:
-        raise ValueError(
-            f"data is an iterator, which can be gone over once, and epochs is {epochs}. Pass a list, a DataLoader, "
-            "or any iterable that begins anew, or epochs=1."
-        )
-    _check_shares(batches, place)
-    check_batch_norm(model, batches, place.world)
-    if validation is not None and not isinstance(validation, Validation):
-        validation = Validation(validation)
+    try:
+        batches = batches_for(model, data, batch_size, shuffle=True, drop_last=drop_last)
+    except NotFinite as error:
+        raise never_good(str(error)) from error
+    _check_batches(batches, model, epochs, place)
+    if run is not None:
+        _warn_of_repetition(batches)
+    validation = validation if validation is None or isinstance(validation, Validation) else Validation(validation)
     control = Control(estimator, model, control_lr)
     place.equalise(control.state)
-    generators = batches.generators if isinstance(batches, ForeignBatches) else []
     resumed = isinstance(run, Run) and run.resume  # then the checkpoint says where schedules stand
     first = (start_step or 0) if resumed else first_step(model, start_step, lr, estimator)
+    generators = batches.generators if isinstance(batches, ForeignBatches) else []
     session = Session(model, optimizer, control, device_and_dtype(model)[0], place, generators, Progress(step=first))
     with ExitStack() as stack:
         folder, stop = None, Stop()
         if run is not None:
             run = run if isinstance(run, Run) else Run(run)
-            name = getattr(optimizer, "name", type(optimizer).__name__)
-            settings = {
-                "batch_size": batches.batch_size,
-                "optimizer": name,
-                "lr": shown(lr) if callable(lr) else rate_of(optimizer),
-                "clip": clip,
-                **({"drop_last": True} if drop_last else {}),
-                **({"start_step": start_step} if start_step else {}),
-            }
+            if place.rank == 0:
+                stack.enter_context(left_as_it_was(run.path))
+            settings = settings_of(
+                session,
+                batch_size=batches.batch_size,
+                drop_last=drop_last,
+                start_step=start_step,
+                lr=lr,
+                control_lr=control_lr,
+                clip=clip,
+                validation=validation,
+                compile=compile,
+            )
             folder = place.first(partial(_folder, run, model, estimator, data, settings))
             if folder is not None:
                 stack.callback(folder.close)
@@ -150,13 +155,16 @@ def fit(
         stack.enter_context(modes_kept(model))
         if isinstance(model, nn.Module) and not model.training:
             model.train()
-        keeper = Keeper(session, validation, run, folder, stop)
+        trainer = Trainer(session, step, stepping, batches, lr, clip)
+        keeper = Keeper(session, trainer.guard, validation, run, folder, stop)
         try:
-            finished = Trainer(session, step, stepping, batches, lr, clip).train(epochs, keeper, on_epoch)
+            finished = trainer.train(epochs, keeper, on_epoch)
             note_steps(model, session.progress.step)
             return finished
-        except (TypeError, ValueError):
-            if folder is not None and folder.fresh and session.progress.step == first:
+        except Interrupted:
+            raise
+        except BaseException:
+            if folder is not None and folder.fresh and folder.writable and session.progress.step == first:
                 folder.discard()  # a run that could not begin is not to stand in the way of the next one
             raise
 
@@ -165,6 +173,34 @@ def _folder(
     run: Run, model: LatentVariableModel, estimator: Estimator, data: AnyData, settings: dict[str, object]
 ) -> Folder:
     return Folder(run, record_of(model, estimator, data, settings, run.about))
+
+
+def _check_compiled(estimator: Estimator) -> None:
+    if any(p.requires_grad for module in modules_of(estimator) for p in module.parameters()):
+        raise ValueError(
+            f"compile is True, and {type(estimator).__name__} learns parameters of its own by a second backward pass, "
+            "which a compiled step does not have. Leave compile out, or take RLOO."
+        )
+
+
+def _warn_of_repetition(batches: Batches | ForeignBatches) -> None:
+    if isinstance(batches, ForeignBatches) and batches.cannot_repeat is not None:
+        warnings.warn(
+            f"the data loader has {batches.cannot_repeat}: once resumed, this run does not end in the same bits as "
+            "without the interruption. Leave that option out where this matters.",
+            stacklevel=3,
+        )
+
+
+def _check_batches(batches: Batches | ForeignBatches, model: LatentVariableModel, epochs: int, place: Place) -> None:
+    """Refuses batches that do not last for all epochs, or that a process or batch norm cannot work with."""
+    if isinstance(batches, ForeignBatches) and batches.once_only and epochs > 1:
+        raise ValueError(
+            f"data is an iterator, which can be gone over once, and epochs is {epochs}. Pass a list, a DataLoader, "
+            "or any iterable that begins anew, or epochs=1."
+        )
+    _check_shares(batches, place)
+    check_batch_norm(model, batches, place.world)
 
 
 def _check_shares(batches: Batches | ForeignBatches, place: Place) -> None:

@@ -216,12 +216,12 @@ class Through:
                 tensor.copy_(value)
 
     def first(self, do: Callable[[], T]) -> T | None:
-        """Lets the first rank do it, and gives its result there; what it raises for a user to read, all raise."""
+        """Lets the first rank do it, and gives its result there; an error is raised on every rank."""
         made, error = None, None
         if self.rank == 0:
             try:
                 made = do()
-            except (ValueError, TypeError, OSError) as found:
+            except Exception as found:
                 error = found
         error = self.broadcast(error)
         if error is not None:

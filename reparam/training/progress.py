@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from operator import length_hint
 from typing import TypeVar
+
+from reparam._printable import printable
 
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], description: str, status: Callable[[], str] = str, shown: bool = True) -> Iterator[T]:
+def progress(
+    items: Iterable[T], description: str, status: Callable[[], str] = str, shown: bool = True
+) -> Generator[T, None, None]:
     """The same items, with a bar on standard error while they pass; nothing at all where that is no terminal.
 
     Args:
@@ -37,14 +41,14 @@ def progress(items: Iterable[T], description: str, status: Callable[[], str] = s
 
     random.setstate(state)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    text = (TextColumn("{task.description}"), *columns, TextColumn("{task.fields[status]}"))
+    text = (TextColumn("{task.description}", markup=False), *columns, TextColumn("{task.fields[status]}", markup=False))
     together = sys.stdout.isatty()  # then what a model prints goes above the bar; else it goes where it was sent
     console = Console(stderr=True)
     with Progress(*text, console=console, transient=True, auto_refresh=False, redirect_stdout=together) as bar:
-        task = bar.add_task(description, total=length_hint(items) or None, status="")
+        task = bar.add_task(printable(description), total=length_hint(items) or None, status="")
         drawn = bar.get_time()
         for done, item in enumerate(items):
             if bar.get_time() - drawn > 0.2:
                 drawn = bar.get_time()
-                bar.update(task, completed=done, status=status(), refresh=True)
+                bar.update(task, completed=done, status=printable(status()), refresh=True)
             yield item

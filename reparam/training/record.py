@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
 
 from reparam._version import __version__
 from reparam.batches import AnyData
-from reparam.data import Data, as_data, checksum
+from reparam.data import Data, as_data, checksum, is_table
 from reparam.estimators import Estimator
 from reparam.expressions import describe
 from reparam.model import LatentVariableModel
@@ -35,7 +34,7 @@ def record_of(
         "seed": torch.initial_seed(),
         **described("model", model),
         **described("estimator", estimator),
-        "data": _of_data(data),
+        "data": data_record(data),
         "training": dict(settings),
         **about,
     }
@@ -63,9 +62,9 @@ def described(name: str, thing: object) -> dict[str, Any]:
         }
 
 
-def _of_data(data: AnyData) -> dict[str, Any]:
-    """Of tensors and arrays the checksum; somebody else's batches have none."""
-    if not isinstance(data, Data | torch.Tensor | np.ndarray):
+def data_record(data: AnyData) -> dict[str, Any]:
+    """Data as plain values: tensors and other tables with their checksum; somebody else's batches have none."""
+    if not (isinstance(data, Data) or is_table(data)):
         return {"kind": type(data).__name__, "checksum": None}
     data = as_data(data, torch.get_default_dtype())
     return {

@@ -15,19 +15,22 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from reparam._checks import number, whole
-from reparam._files import read_object, write_json
+from reparam._files import UNFINISHED, open_own, read_object, write_json
+from reparam._printable import printable, printable_errors
 from reparam.experiment import Experiment
 from reparam.training.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from reparam.training.settings import compared, warn_of_rounding
+from reparam.training.written import CHECKPOINTS as CHECKPOINTS
+from reparam.training.written import EVALUATIONS as EVALUATIONS
+from reparam.training.written import EXPERIMENT as EXPERIMENT
+from reparam.training.written import METRICS as METRICS
+from reparam.training.written import PICTURES as PICTURES
+from reparam.training.written import SUMMARY as SUMMARY
+from reparam.training.written import TENSORBOARD, remove, remove_leftovers
+from reparam.training.written import checkpoints as checkpoints
 
 KEPT = 2
 RECORDED = ("format", "created", "versions", "git", "seed", "model", "estimator", "data", "training")
-EXPERIMENT, METRICS, SUMMARY, CHECKPOINTS, PICTURES = (
-    "experiment.json",
-    "metrics.jsonl",
-    "summary.json",
-    "checkpoints",
-    "pictures",
-)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Run:
         folder: a new one, unless `resume` or `overwrite`.
         resume: go on where the run in that folder stopped, if there is one; the end is then the same to the last bit as
             that of a training that never stopped, on the same machine with as many threads.
-        overwrite: remove the files of the run that is there.
+        overwrite: remove the files of the run that is there: those that it wrote, by their names, and no others.
         checkpoint_seconds: seconds between two checkpoints; 0 for one after each step. 60 if not given, in `rp.train`
             the experiment's.
         log_every: steps from one line of metrics to the next. 100 if not given, in `rp.train` the experiment's.
@@ -97,6 +100,7 @@ class Run:
 class Folder:
     """A run's folder while it is written: locked, its metrics open, its checkpoints counted."""
 
+    @printable_errors()
     def __init__(self, run: Run, record: Mapping[str, Any]) -> None:
         self.run = run
         self.path = run.path.absolute()
@@ -106,21 +110,24 @@ class Folder:
             if run.tensorboard:
                 _tensorboard_writer()
             if run.overwrite:
-                _remove(self.path)
+                remove(self.path)
             self.fresh = run.overwrite or not begun
             if self.fresh:
                 write_json(self.path / EXPERIMENT, record)
             else:
                 _check_same(self.path, record)
+            remove_leftovers(self.path)
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
-            self.metrics: IO[str] = (self.path / METRICS).open("a", encoding="utf-8")
+            self.metrics: IO[str] = open_own(self.path / METRICS, "a")
         except BaseException:
             self.lock.release()
             raise
         self.board: Any = None
         self.steps_end = 0  # how long the metrics were after the last step of the epoch
         self.written = time.monotonic()
+        self.writable = True  # until a file of it cannot be written
 
+    @printable_errors()
     def newest(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint that is whole, as a last resort the best; damaged ones are reported.
 
@@ -132,15 +139,19 @@ class Folder:
         for path in (*reversed(found), *([best] if best.exists() else [])):
             try:
                 tree = read_checkpoint(path)
+                size = tree.get("metrics_bytes")
+                if not isinstance(size, int) or size < 0:
+                    raise DamagedCheckpoint(f"{path} does not say how long the metrics were, but {size!r}")
             except DamagedCheckpoint as error:
-                warnings.warn(f"{error}. The checkpoint before it is used.", stacklevel=2)
+                warnings.warn(printable(f"{error}. The checkpoint before it is used."), stacklevel=2)
                 damaged.append(path)
                 continue
             if not found:
-                warnings.warn(f"{self.path} has no checkpoint but the best one, which is used.", stacklevel=2)
+                text = f"{self.path} has no checkpoint but the best one, which is used."
+                warnings.warn(printable(text), stacklevel=2)
             for each in damaged:  # so that they are not among the two that are kept
                 each.rename(each.with_suffix(".damaged"))
-            return tree
+            return {**tree, "path": str(path)}
         if damaged or (self.path / METRICS).stat().st_size:
             raise DamagedCheckpoint(
                 f"no checkpoint of {self.path} is whole. Restore one from a copy, or train anew in another folder."
@@ -150,7 +161,7 @@ class Folder:
     def cut_metrics(self, size: int) -> None:
         """Back to what had been written at a checkpoint: what came later will come again."""
         self.metrics.flush()
-        with (self.path / METRICS).open("rb+") as file:
+        with open_own(self.path / METRICS, "rb+") as file:
             file.truncate(file.read(size).rfind(b"\n") + 1)
         self.metrics.seek(0, os.SEEK_END)
 
@@ -166,7 +177,7 @@ class Folder:
 
     def _to_tensorboard(self, kind: str, values: Mapping[str, Any]) -> None:
         if self.board is None:
-            self.board = _tensorboard_writer()(self.path / "tensorboard", purge_step=values["step"])
+            self.board = _tensorboard_writer()(self.path / TENSORBOARD, purge_step=values["step"])
         for name, value in values.items():
             scalar = value["value"] if isinstance(value, dict) else value
             if isinstance(scalar, float) and name != "seconds":
@@ -177,10 +188,15 @@ class Folder:
         """Whether it is time for a checkpoint."""
         return time.monotonic() - self.written >= self.run.checkpoint_interval
 
-    def checkpoint(self, tree: Mapping[str, Any]) -> None:
-        """Writes the state, then removes all but the last two checkpoints."""
+    def checkpoint(self, tree: Mapping[str, Any], size: int | None = None) -> None:
+        """Writes the state, then removes all but the last two checkpoints.
+
+        Args:
+            tree: the state.
+            size: how long the metrics were at that moment; as long as they are now, if not given.
+        """
         name = f"step-{tree['progress']['step']:09d}.{tree['progress']['epoch']:06d}"
-        self._write(name, tree, self.metrics_bytes())
+        self._write(name, tree, self.metrics_bytes() if size is None else size)
         for old in checkpoints(self.path)[:-KEPT]:
             old.unlink()
         self.written = time.monotonic()
@@ -199,9 +215,14 @@ class Folder:
         return os.fstat(self.metrics.fileno()).st_size
 
     def _write(self, name: str, tree: Mapping[str, Any], size: int) -> None:
-        write_checkpoint(self.path / CHECKPOINTS / f"{name}.safetensors", {**tree, "metrics_bytes": size})
+        try:
+            write_checkpoint(self.path / CHECKPOINTS / f"{name}.safetensors", {**tree, "metrics_bytes": size})
+        except OSError:
+            self.writable = False
+            raise
 
     def _unwritten(self, error: OSError) -> OSError:
+        self.writable = False
         return type(error)(
             error.errno, f"{self.path / METRICS} cannot be written ({error.strerror}); the checkpoints are untouched"
         )
@@ -212,8 +233,8 @@ class Folder:
 
     def discard(self) -> None:
         """Removes what was written of a run that could not begin."""
-        _remove(self.path)
-        for path in (self.path / CHECKPOINTS, self.path / PICTURES, self.path / "tensorboard"):
+        remove(self.path)
+        for path in (self.path / CHECKPOINTS, self.path / PICTURES, self.path / TENSORBOARD):
             with suppress(OSError):
                 path.rmdir()
 
@@ -224,11 +245,6 @@ class Folder:
         if self.board is not None:
             self.board.close()
         self.lock.release()
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the newest last; without the best."""
-    return sorted((folder / CHECKPOINTS).glob("step-*.safetensors"))
 
 
 def locked(folder: Path) -> FileLock:
@@ -261,7 +277,7 @@ def _checked(run: Run) -> bool:
             f"{run.path} holds a run already, and nothing is overwritten. Choose another folder, go on with "
             f"rp.Run({str(run.folder)!r}, resume=True), or give overwrite=True."
         )
-    others = [each.name for each in run.path.iterdir() if each.name != ".lock" and each.suffix != ".part"]
+    others = [each.name for each in run.path.iterdir() if each.name != ".lock" and not each.match(UNFINISHED)]
     if others and not begun:
         raise ValueError(
             f"{run.path} is not empty and holds no run ({EXPERIMENT} is missing; there is {sorted(others)[0]}). Choose "
@@ -272,20 +288,17 @@ def _checked(run: Run) -> bool:
 
 def _check_same(folder: Path, record: Mapping[str, Any]) -> None:
     """Refuses to resume a training of something else."""
-    before = read_record(folder)
-    for name in ("model", "estimator", "data", "training"):
-        was, is_now = before.get(name), json.loads(json.dumps(record[name]))
-        if name == "training" and isinstance(was, dict) and before.get("format") == 1 and "experiment" not in before:
-            was = {**was, **{key: is_now[key] for key in ("batch_size", "lr")}}  # not recorded truly by format 1
-        if was == is_now:
-            continue
-        if isinstance(was, dict) and isinstance(is_now, dict):  # only what differs
-            keys = [key for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
-            was, is_now = ({key: each.get(key) for key in keys} for each in (was, is_now))
-        raise ValueError(
-            f"{folder} is a run with the {name} {was}, and this is {is_now}. Resume it as it was, or choose another "
-            "folder."
-        )
+    before, now = read_record(folder), json.loads(json.dumps(record))
+    # fit's own defaults stood there in format 1, whatever the loader and the optimizer had; rp.train recorded its own
+    untrue = ("batch_size", "lr") if before.get("format") == 1 and "experiment" not in before else ()
+    for name in ("model", "model_is", "estimator", "estimator_is", "data", "training"):
+        was, is_now = compared(name, before.get(name), now.get(name), untrue)
+        if was != is_now:
+            raise ValueError(
+                f"{folder} is a run with the {name.removesuffix('_is')} {was}, and this is {is_now}. Resume it as it "
+                "was, or choose another folder."
+            )
+    warn_of_rounding(folder, before.get("training"), now["training"])
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -299,18 +312,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no run: there is no {EXPERIMENT}.")
     return read_object(path)
-
-
-def _remove(folder: Path) -> None:
-    """Removes the files of a run, and nothing else."""
-    for path in (folder / METRICS, folder / SUMMARY):
-        path.unlink(missing_ok=True)
-    for pattern in ("*.safetensors", ".*.part", "*.damaged"):
-        for path in (folder / CHECKPOINTS).glob(pattern):
-            path.unlink()
-    for path in (*(folder / PICTURES).glob("*.png"), *(folder / "tensorboard").glob("events.out.tfevents.*")):
-        path.unlink()
-    (folder / EXPERIMENT).unlink(missing_ok=True)  # last, so that what is left after a kill is known for a run
 
 
 def _tensorboard_writer() -> Any:

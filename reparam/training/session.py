@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,19 @@ from reparam.estimators import Estimator
 from reparam.model import LatentVariableModel
 from reparam.training.control import Control
 from reparam.training.epoch import Epoch
+from reparam.training.matching import (
+    Mismatch,
+    check_fields,
+    check_like,
+    check_names,
+    check_optimizer,
+    check_random_state,
+    check_tensor,
+)
 from reparam.training.place import Place, numbers
 from reparam.training.randomness import random_state, reseed, set_random_state
+
+_CONTENT = ("progress", "model", "loose", "estimator", "optimizer", "control", "precision", "ranks")
 
 
 @dataclass
@@ -62,6 +73,17 @@ class Progress:
         self.batch, self.losses, self.sizes, self.seconds = 0, [], [], 0.0
 
     @staticmethod
+    def check(tree: object) -> None:
+        """Refuses what `tree` did not give.
+
+        Raises:
+            Mismatch: another field, another type, or a number below 0.
+        """
+        kinds = {name: kind for name, kind in get_type_hints(Progress).items() if name not in ("losses", "sizes")}
+        for number, row in enumerate(check_fields("progress", tree, kinds)["history"]):
+            check_like(f"progress.history[{number}]", row, (0, 0.0, "", 0, 0.0))
+
+    @staticmethod
     def of(tree: Mapping[str, Any], estimator: Estimator) -> Progress:
         """From such a tree."""
         losses = tree["losses"].tolist()
@@ -88,9 +110,10 @@ class Session:
     def tree(self) -> dict[str, Any]:
         """Everything, collected from all ranks; every rank must call it."""
         progress = self.progress
+        before_first_batch = {} if progress.batch else self.epoch_start  # a loader has drawn its order since
         mine = {
             "epoch_start": self.epoch_start,
-            "now": self._now or random_state(self.device, self.generators),
+            "now": before_first_batch or self._now or random_state(self.device, self.generators),
             "losses": numbers(progress.losses),
             "sizes": torch.tensor(progress.sizes, dtype=torch.int64),
         }
@@ -106,15 +129,21 @@ class Session:
         }
 
     def load(self, tree: Mapping[str, Any]) -> None:
-        """Puts everything back, but the random numbers, which `begin_epoch` and `order_is_drawn` do."""
-        load_state(self.model, tree["model"])
-        loose = self._loose()
-        if [each.shape for each in loose] != [each.shape for each in tree["loose"]]:
+        """Restores everything except the random state, which `begin_epoch` and `order_is_drawn` restore.
+
+        Raises:
+            ValueError: the tree is not one of this training; nothing of it has been loaded then.
+        """
+        try:
+            self._check(tree)
+        except Mismatch as error:
             raise ValueError(
-                "the saved tensors outside of modules are not those of this optimiser. Make both as before."
-            )
+                f"{tree.get('path', 'the checkpoint')} does not fit this training: {error}. Build model, estimator and "
+                "optimizer as they were, or train anew in another folder."
+            ) from error
+        load_state(self.model, tree["model"])
         with torch.no_grad():
-            for tensor, value in zip(loose, tree["loose"], strict=True):
+            for tensor, value in zip(self._loose(), tree["loose"], strict=True):
                 tensor.copy_(value)
         load_state(self.control.estimator, tree["estimator"])
         _load_optimizer(self.optimizer, tree["optimizer"])
@@ -123,6 +152,29 @@ class Session:
         self.place.load(tree["precision"])
         mine = self._mine(tree["ranks"])
         self.progress = Progress.of({**tree["progress"], **mine}, self.control.estimator)
+
+    def _check(self, tree: Mapping[str, Any]) -> None:
+        """Compares the tree with what this training would save: names, shapes and types."""
+        check_names("the checkpoint", tree, _CONTENT, more=True)
+        check_like("model", tree["model"], state_of(self.model))
+        check_like("estimator", tree["estimator"], state_of(self.control.estimator))
+        check_like("loose", tree["loose"], self._loose())
+        check_optimizer("optimizer", self.optimizer, tree["optimizer"])
+        if self.control.optimizer is not None and tree["control"] is not None:
+            check_optimizer("control", self.control.optimizer, tree["control"])
+        check_like("precision", tree["precision"], self.place.state())
+        Progress.check(tree["progress"])
+        if not isinstance(tree["ranks"], list) or not tree["ranks"]:
+            raise Mismatch("ranks is empty; it must hold the random state of each process")
+        own = random_state(self.device, self.generators)
+        for number, rank in enumerate(tree["ranks"]):
+            name = f"ranks[{number}]"
+            check_names(name, rank, ("epoch_start", "now", "losses", "sizes"))
+            check_random_state(f"{name}.now", rank["now"], own)
+            if rank["epoch_start"] != {}:
+                check_random_state(f"{name}.epoch_start", rank["epoch_start"], own)
+            losses = check_tensor(f"{name}.losses", rank["losses"], None, torch.float64)
+            check_tensor(f"{name}.sizes", rank["sizes"], losses.shape, torch.int64)
 
     def _mine(self, ranks: list[dict[str, Any]]) -> dict[str, Any]:
         """Takes this rank's random numbers; gives the losses of its part of the epoch in work."""
@@ -154,6 +206,11 @@ class Session:
 
     _now: dict[str, Any] | None = None
 
+    def next_epoch(self) -> None:
+        """Goes on to the next epoch."""
+        self.progress.next_epoch()
+        self.epoch_start = {}
+
     def begin_epoch(self) -> None:
         """Notes the random numbers that the order of this epoch is drawn from; in a resumed one goes back to them."""
         if self.progress.batch and self.epoch_start:
@@ -182,13 +239,18 @@ def state_of(part: object) -> dict[str, Any]:
 
 
 def load_state(part: object, state: Mapping[str, Any]) -> None:
-    """Copies parameters and buffers in.
+    """Copies parameters and buffers in; floating-point ones are cast to the part's precision.
 
     Raises:
-        ValueError: other names or shapes than the part has.
+        ValueError: other names, shapes or kinds of numbers than the part has.
     """
     named = {"": part} if isinstance(part, nn.Module) else _attributes(part)
+    own = state_of(part)
     try:
+        for name, value in state.items():  # torch would cut a number off to a whole one, without a word
+            mine = own.get(name)
+            if isinstance(value, Tensor) and isinstance(mine, Tensor) and not _is_cast(value.dtype, mine.dtype):
+                raise RuntimeError(f"{name} is {value.dtype}, and {mine.dtype} in the model")
         for name, module in named.items():
             prefix = f"{name}." if name else ""
             mine = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -198,6 +260,10 @@ def load_state(part: object, state: Mapping[str, Any]) -> None:
             f"the saved weights are not those of this {type(part).__name__}: {' '.join(str(error).split())}. Build it "
             "as it was when it was saved."
         ) from error
+
+
+def _is_cast(saved: torch.dtype, own: torch.dtype) -> bool:
+    return saved == own or (saved.is_floating_point and own.is_floating_point)
 
 
 def _attributes(part: object) -> dict[str, nn.Module]:

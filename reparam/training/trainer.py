@@ -1,28 +1,30 @@
-"""The training loop."""
+"""The training loop: epochs of steps."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 
 from torch import Tensor
 
 from reparam.batches import ForeignBatches
 from reparam.data import Batches
-from reparam.inspection import broken_parameter, modes_kept, not_finite
+from reparam.inspection import modes_kept
 from reparam.schedules import Schedule
 from reparam.training.arguments import training_batch_norm
 from reparam.training.control import follow
 from reparam.training.denormals import EVERY, sweep
-from reparam.training.divergence import Snapshot, TrainingDiverged
+from reparam.training.divergence import TrainingDiverged
 from reparam.training.epoch import Epoch
+from reparam.training.guard import Guard
 from reparam.training.keeper import Keeper
-from reparam.training.place import Stepping, numbers
+from reparam.training.place import Stepping
 from reparam.training.progress import progress
 from reparam.training.session import Session
 from reparam.training.step import StepModule
+from reparam.training.stop import Interrupted
 
 
 class Trainer:
@@ -38,46 +40,68 @@ class Trainer:
         clip: float | None,
     ) -> None:
         self.session = session
+        self.guard = Guard(session)
         self.step = step
         self.wrapped, self.optimizer = stepping
         self.batches = batches
         self.lr = lr
         self.clip = clip
-        self.x: Tensor | None = None
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.on_cpu = session.device.type == "cpu"
-        # Reading a number off an accelerator waits for it, and ranks must agree on what they saw; alone on the CPU
-        # it is free, so there every step is looked at.
-        self.check_every = 1 if self.on_cpu and session.place.world == 1 else 50
 
     def train(self, epochs: int, keeper: Keeper, on_epoch: Callable[[Epoch], object] | None) -> list[Epoch]:
-        """Up to that many epochs, those before a resumption included."""
-        keeper.check = self._check_weights
-        keeper.begin()
+        """Up to that many epochs, those before a resumption included.
+
+        Raises:
+            TrainingDiverged: in place of an error that numbers which are not finite have caused.
+            Interrupted: in place of an error that a request to stop has caused.
+        """
+        try:
+            keeper.begin()
+            self.guard.begin()
+            return self._train(epochs, keeper, on_epoch)
+        except (TrainingDiverged, Interrupted):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            keeper.stop.end()
+            diverged = self.guard.explained(error)
+            if diverged is not None:
+                raise diverged from error
+            keeper.leave_if_asked(error)
+            raise
+
+    def _train(self, epochs: int, keeper: Keeper, on_epoch: Callable[[Epoch], object] | None) -> list[Epoch]:
         progressed = self.session.progress
         while progressed.epoch <= epochs and not progressed.done:
             epoch = self._epoch(epochs, keeper)
-            progressed.history.append(epoch)
             keeper.after_epoch(epoch, last=epoch.number == epochs)
             if on_epoch is not None:
-                with modes_kept(self.session.model):
+                with modes_kept(self.session.model), keeper.heard():
                     on_epoch(epoch)
-            progressed.next_epoch()
+            progressed.history.append(epoch)
+            self.session.next_epoch()
             keeper.between_epochs()
+        self.guard.check()
         keeper.end()
         return progressed.history
 
     def _epoch(self, epochs: int, keeper: Keeper) -> Epoch:
-        progressed = self.session.progress
+        progressed, stop = self.session.progress, keeper.stop
         self.session.begin_epoch()
-        self.safe = Snapshot(self.session.model, self.session.control.estimator)
+        self.guard.begin_epoch()
         before = progressed.seconds
         started = time.perf_counter()
-        shown = self.session.place.rank == 0
-        for x in progress(self._remaining(), f"epoch {progressed.epoch}/{epochs}", keeper.status, shown):
-            self._step(x)
-            progressed.seconds = before + time.perf_counter() - started
-            keeper.after_step(x)
+        words, shown = f"epoch {progressed.epoch}/{epochs}", self.session.place.rank == 0
+        with closing(progress(self._remaining(), words, keeper.status, shown)) as batches:  # ends a loader's workers
+            for number, x in enumerate(batches):
+                if number == 0:
+                    stop.watch_workers()
+                stop.begin_step()
+                self._step(x)
+                progressed.seconds = before + time.perf_counter() - started
+                keeper.log(x)
+                stop.end_step()
+                keeper.after_step()
         return self._finished()
 
     def _remaining(self) -> Iterator[Tensor]:
@@ -106,25 +130,21 @@ class Trainer:
         session, progressed = self.session, self.session.progress
         follow(self.optimizer, self.lr, progressed.step)
         self.step.estimator = session.control.estimator.at(progressed.step)
-        self.x = x
+        self.guard.begin_step(x)
         try:
             loss, _, control_loss = self.wrapped(x)
         except ValueError as error:
             batch_norm = training_batch_norm(session.model) if len(x) == 1 else None
-            if batch_norm is not None:
-                raise ValueError(
-                    f"step {progressed.step} has a batch of one example, and the batch norm {batch_norm} needs two for "
-                    "a variance. Give drop_last=True to the DataLoader, or another batch size."
-                ) from error
-            # a model whose distributions validate meets its NaN parameters here
-            if broken_parameter(session.model) is None:
+            if batch_norm is None:
                 raise
-            raise self._diverged(progressed.batch, math.nan) from error
-        progressed.losses.append(loss.item() if self.check_every == 1 else loss.detach())
+            raise ValueError(
+                f"step {progressed.step} has a batch of one example, and the batch norm {batch_norm} needs two for a "
+                "variance. Give drop_last=True to the DataLoader, or another batch size."
+            ) from error
+        progressed.losses.append(loss.item() if self.guard.check_every == 1 else loss.detach())
         progressed.sizes.append(len(x))
         progressed.name = self.step.name
-        if len(progressed.losses) % self.check_every == 0:
-            self._check_losses()
+        self.guard.after_loss()
         weight = self._weight(x)
         session.control.step(control_loss, weight, session.place)
         for parameter in self.parameters:  # Optimizer.zero_grad does no more, and takes twenty times as long about it
@@ -138,26 +158,6 @@ class Trainer:
         if self.on_cpu and progressed.step % EVERY == 0:
             sweep(session.optimizer)
 
-    def _check_losses(self) -> None:
-        losses = self.session.progress.losses
-        recent = losses[-self.check_every :]
-        values = self.session.place.sum(numbers(recent)).tolist() if self.check_every > 1 else recent
-        for index, value in enumerate(values, len(losses) - len(recent)):
-            if not math.isfinite(value):
-                raise self._diverged(index, value)
-
-    def _check_weights(self) -> None:
-        losses = self.session.progress.losses
-        parts = (self.session.model, self.session.control.estimator)
-        if losses and any(broken_parameter(part) is not None for part in parts):
-            raise self._diverged(len(losses) - 1, float(losses[-1]))
-
-    def _diverged(self, index: int, loss: float) -> TrainingDiverged:
-        session = self.session
-        term = "" if self.x is None else not_finite(session.model, self.x)
-        first = session.progress.step - session.progress.batch
-        return TrainingDiverged(first + index, loss, term, self.safe.restore_if_broken())
-
     def _finished(self) -> Epoch:
         """The epoch with the mean loss over its examples."""
         progressed, place = self.session.progress, self.session.place
@@ -166,8 +166,8 @@ class Trainer:
                 "the data gave no batch. An empty loader, a drop_last with fewer examples than a batch, or an iterator "
                 "that was gone over before: pass one that yields batches."
             )
-        self._check_losses()
-        self._check_weights()
+        self.guard.check_losses()
+        self.guard.check_weights()
         loss = place.mean(progressed.losses, progressed.sizes)
         at_end = self.session.control.estimator.at(progressed.step)
         return Epoch(progressed.epoch, loss, progressed.name, progressed.step, progressed.seconds, at_end)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from reparam._checks import choice, whole
 from reparam.batches import AnyData
-from reparam.evaluation import Evaluation, Measurement, evaluate
+from reparam.evaluation import evaluate
+from reparam.measurement import Evaluation, Measurement
 from reparam.model import LatentVariableModel
 
 if TYPE_CHECKING:
