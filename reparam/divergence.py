@@ -8,11 +8,13 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from reparam._checks import whole
-from reparam.distributions import ours
+from reparam.distributions import closed_kl
 from reparam.hierarchy.chain import Chain, same_layout
+
+_RULES, _ENOUGH = 0.25, 100  # share of the variance from which on one of enough draws rules it
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,15 +23,20 @@ class Divergence:
 
     Attributes:
         value: `[*batch]`.
-        standard_error: of `value` as an estimate, `[*batch]`; zero where it is in closed form.
+        standard_error: of `value` as an estimate, `[*batch]`; zero where it is in closed form. NaN where one of at
+            least 100 draws makes more than a quarter of the variance: the variance may be infinite, as from
+            StudentT(3) to a normal, or comes of draws too rare to have been seen. Raise `num_samples`; if NaN stays, no
+            error can be given.
         method: how it was found.
         by_part: of two chains of the same parts, the KL of each given those drawn before it, which sum to `value`.
+        heaviest: of samples, `[*batch]`: share of the variance of log q - log p that its farthest draw makes.
     """
 
     value: Float[Tensor, "*batch"]
     standard_error: Float[Tensor, "*batch"]
     method: Literal["closed form", "samples"]
     by_part: dict[str, Tensor] = field(default_factory=dict)
+    heaviest: Float[Tensor, "*batch"] | None = None
 
 
 def kl(q: Distribution, p: Distribution, *, num_samples: int = 1000) -> Divergence:
@@ -69,7 +76,7 @@ def kl(q: Distribution, p: Distribution, *, num_samples: int = 1000) -> Divergen
         if value is not None:
             return Divergence(value, torch.zeros_like(value), "closed form")
         z = q.sample((num_samples,))
-        return Divergence(*_mean(q.log_prob(z) - p.log_prob(z)), "samples")
+        return _of_samples(q.log_prob(z) - p.log_prob(z))
 
 
 def _of_chains(q: Chain, p: Chain, num_samples: int) -> Divergence:
@@ -85,18 +92,27 @@ def _of_chains(q: Chain, p: Chain, num_samples: int) -> Divergence:
         ratio = q_parts[name].log_prob(value) - p_parts[name].log_prob(value) if term is None else term
         terms[name] = ratio.expand(shape)
     by_part = {name: term.mean(0) for name, term in terms.items()}
-    value, error = _mean(torch.stack([*terms.values()]).sum(0))
+    total = torch.stack([*terms.values()]).sum(0)
     if exact:
+        value = total.mean(0)
         return Divergence(value, torch.zeros_like(value), "closed form", by_part)
-    return Divergence(value, error, "samples", by_part)
+    return _of_samples(total, by_part)
 
 
 def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
     try:
-        return kl_divergence(ours(q), ours(p))
+        return closed_kl(q, p)
     except NotImplementedError:
         return None
 
 
-def _mean(terms: Tensor) -> tuple[Tensor, Tensor]:
-    return terms.mean(0), terms.std(0) / len(terms) ** 0.5
+def _of_samples(terms: Tensor, by_part: dict[str, Tensor] | None = None) -> Divergence:
+    """The mean of log q - log p over draws of q, `[K, *batch]`, with its error where draws can show one."""
+    mean = terms.mean(0)
+    squares = (terms - mean).square()
+    total = squares.sum(0)
+    heaviest = torch.where(total > 0, squares.amax(0) / total, 0.0)
+    error = (total / (len(terms) * (len(terms) - 1))).sqrt()
+    if len(terms) >= _ENOUGH:
+        error = torch.where(heaviest > _RULES, torch.nan, error)
+    return Divergence(mean, error, "samples", by_part or {}, heaviest)

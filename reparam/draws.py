@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from reparam._checks import single_tensor, whole
 from reparam._tensors import memo, unwrap
-from reparam.distributions import ours
+from reparam.distributions import closed_kl
 from reparam.hierarchy.chain import Chain, pairs_of_parts, same_layout
 from reparam.hierarchy.composite import Composite
 from reparam.model import LatentVariableModel
@@ -92,13 +92,12 @@ class Draw:
 
 
 def _kl_columns(q: Distribution, p: Distribution) -> Float[Tensor, "B D"]:
-    q, p = ours(q), ours(p)
     if isinstance(q, Chain) and isinstance(p, Chain):
         return torch.cat([_kl_columns(*pair) for pair in pairs_of_parts(q, p).values()], 1)
     (q_base, num_axes), (p_base, num_prior_axes) = unwrap(q), unwrap(p)
     if num_axes == 0 or num_axes != num_prior_axes:
-        return kl_divergence(q, p).unsqueeze(-1)
-    return kl_divergence(q_base, p_base).flatten(1)
+        return closed_kl(q, p).unsqueeze(-1)
+    return closed_kl(q_base, p_base).flatten(1)
 
 
 def closed_form_kl(posterior: Distribution, prior: Distribution, batch_size: int) -> Float[Tensor, "B"]:
@@ -108,7 +107,7 @@ def closed_form_kl(posterior: Distribution, prior: Distribution, batch_size: int
         NotImplementedError: no closed form is registered for this pair.
         ValueError: the KL is not of shape `[B]`: a per-element distribution that is not wrapped in `Independent`.
     """
-    kl = kl_divergence(ours(posterior), ours(prior))
+    kl = closed_kl(posterior, prior)
     if kl.shape != (batch_size,):
         raise ValueError(
             f"KL(q || p) has shape {tuple(kl.shape)}; one number per example is ({batch_size},). "

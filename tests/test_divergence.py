@@ -14,7 +14,11 @@ from reparam.draws import Draw
 def test_the_kl_of_layers_sums_to_the_total(float64):
     x = torch.rand(4, 6).round()
     calm_ladder = ladder([rp.Gaussian(3), rp.Gaussian(2), rp.Gaussian(2)], scale=0.2)
-    for model in (gaussian_hierarchy(), calm_ladder, belief_network()):
+    calm_hierarchy = gaussian_hierarchy()  # with its own weights log q - log p has a mean of 5e22, and no error
+    with torch.no_grad():
+        for parameter in calm_hierarchy.parameters():
+            parameter.mul_(0.3)
+    for model in (calm_hierarchy, calm_ladder, belief_network()):
         q, p = model.posterior(x), model.prior()
         found = rp.kl(q, p, num_samples=20_000)
         assert found.method == "samples"
@@ -125,3 +129,16 @@ def test_no_gradient_passes_a_divergence():
 def test_a_p_that_would_be_broadcast_is_refused():
     with pytest.raises(ValueError, match=r"batch shape \(7,\) and p \(1,\)"):
         rp.kl(Normal(torch.zeros(7), 1.0), Normal(torch.zeros(1), 1.0))
+
+
+def test_no_error_is_claimed_where_the_terms_have_no_variance():
+    """log q - log p of StudentT(3) to a normal grows like x^2, whose square has no mean; the other way it has."""
+    many = torch.zeros(200)
+    heavy, light = torch.distributions.StudentT(many + 3), torch.distributions.Normal(many, 1.0)
+    found = rp.kl(heavy, light)
+    assert found.standard_error.isnan().float().mean() > 0.8
+    assert (found.heaviest[found.standard_error.isnan()] > 0.25).all()
+    found = rp.kl(light, heavy, num_samples=20_000)
+    assert found.standard_error.isfinite().all()
+    assert found.heaviest.max() < 0.25
+    assert rp.kl(light, light).heaviest is None

@@ -3,6 +3,7 @@
 from reparam.distributions.autoregressive import Autoregressive as Autoregressive
 from reparam.distributions.bernoulli import Bernoulli as Bernoulli
 from reparam.distributions.binomial import Binomial as Binomial
+from reparam.distributions.closed_kl import closed_kl as closed_kl
 from reparam.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from reparam.distributions.conversion import ours as ours
 from reparam.distributions.dirichlet import Beta as Beta

@@ -161,6 +161,11 @@ class ContinuousBernoulli(Elementwise):
         value = torch.where(inside, torch.where(flipped, 1 - value, value), 0.5)
         return torch.where(inside, value * m - _log_normalizer(m), -torch.inf)
 
+    def log_prob_of_mean(self, mean: Tensor, rest: Tensor) -> Tensor:
+        """The expected log-density of values with this mean, which is linear; `rest` is one less the mean."""
+        flipped, m = self._mirrored()
+        return torch.where(flipped, rest, mean) * m - _log_normalizer(m)
+
     def cdf(self, value: Tensor) -> Tensor:
         flipped, m = self._mirrored()
         x = at_least_float32(value).clamp(0, 1)

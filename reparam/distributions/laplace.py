@@ -13,7 +13,7 @@ from torch.distributions.kl import register_kl
 from reparam._tensors import at_least_float32, within_range
 from reparam.distributions import noise
 from reparam.distributions.elementwise import Elementwise
-from reparam.distributions.stirling import excess
+from reparam.distributions.ratios import expm1_gap, ratio_gap
 
 
 class Laplace(Elementwise):
@@ -88,6 +88,9 @@ class Laplace(Elementwise):
 def _kl_laplaces(p: Laplace, q: Laplace) -> Tensor:
     # Both terms, of unequal scales and of unequal means, are positive.
     (p_loc, p_scale), (q_loc, q_scale) = p._params(), q._params()
-    ratio = p_scale / q_scale
-    distance = (p_loc - q_loc).abs() / p_scale
-    return excess(ratio) + ratio * (distance + torch.expm1(-distance))
+    ratio = (p_scale / q_scale).clamp_max(torch.finfo(p_scale.dtype).max)
+    distance = (p_loc - q_loc).abs()
+    near = distance < p_scale
+    inner = torch.where(near, distance, p_scale) / p_scale
+    far = distance / q_scale + ratio * torch.expm1(-distance / p_scale)
+    return ratio_gap(p_scale, q_scale) + torch.where(near, ratio * expm1_gap(-inner), far)

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.distributions import Normal, constraints
-from torch.distributions.kl import kl_divergence, register_kl
+from torch.distributions.kl import register_kl
 
 from reparam._tensors import at_least_float32
 from reparam.distributions.elementwise import Elementwise, above_zero, exp_in_range
+from reparam.distributions.ratios import normal_kl
 
 
 class LogNormal(Elementwise):
@@ -94,4 +95,4 @@ class LogNormal(Elementwise):
 
 @register_kl(LogNormal, LogNormal)
 def _kl_log_normals(p: LogNormal, q: LogNormal) -> Tensor:
-    return kl_divergence(p._log(), q._log())
+    return normal_kl(*p._params(), *q._params())

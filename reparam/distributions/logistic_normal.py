@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
-from torch.distributions.kl import kl_divergence, register_kl
+from torch.distributions.kl import register_kl
 
 from reparam._tensors import at_least_float32
 from reparam.distributions.dirichlet import sums_to_one
 from reparam.distributions.elementwise import above_zero
+from reparam.distributions.ratios import normal_kl
 from reparam.distributions.support import simplex
 
 
@@ -77,4 +78,5 @@ class LogisticNormal(Distribution):
 
 @register_kl(LogisticNormal, LogisticNormal)
 def _kl_logistic_normals(p: LogisticNormal, q: LogisticNormal) -> Tensor:
-    return kl_divergence(p._log_ratio(), q._log_ratio()).sum(-1)
+    first, second = p._log_ratio(), q._log_ratio()
+    return normal_kl(first.loc, first.scale, second.loc, second.scale).sum(-1)

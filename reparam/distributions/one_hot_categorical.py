@@ -100,9 +100,13 @@ def _expected(log_probs: Tensor, values: Tensor) -> Tensor:
     return (log_probs.exp() * torch.where(log_probs > -torch.inf, values, 0.0)).sum(-1)
 
 
+def kl_of_log_probs(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL in nats from p to q, by their normalised log-probabilities; infinite where q excludes what p does not."""
+    excluded = (log_p > -torch.inf) & (log_q == -torch.inf)
+    finite = _expected(log_p, torch.where(excluded, 0.0, log_p - log_q))
+    return finite.masked_fill(excluded.any(-1), torch.inf)
+
+
 @register_kl(OneHotCategorical, OneHotCategorical)
 def _kl_categorical_categorical(p: OneHotCategorical, q: OneHotCategorical) -> Tensor:
-    log_probs, other = p.log_probs, q.log_probs
-    excluded = (log_probs > -torch.inf) & (other == -torch.inf)
-    finite = _expected(log_probs, torch.where(excluded, 0.0, log_probs - other))
-    return finite.masked_fill(excluded.any(-1), torch.inf)
+    return kl_of_log_probs(p.log_probs, q.log_probs)

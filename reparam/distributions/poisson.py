@@ -11,6 +11,7 @@ from torch.distributions.kl import register_kl
 
 from reparam._tensors import at_least_float32, within_range
 from reparam.distributions.log_masses import poisson_log_prob
+from reparam.distributions.ratios import expm1_gap
 
 _LARGEST_RATE = 1e9
 
@@ -73,9 +74,13 @@ class Poisson(Distribution):
 @register_kl(Poisson, Poisson)
 def _kl_poisson_poisson(p: Poisson, q: Poisson) -> Tensor:
     log_p, log_q = at_least_float32(p.log_rate), at_least_float32(q.log_rate)
+    # a rate of zero is certain of a count of zero
+    positive = (log_p > -torch.inf) & (log_q > -torch.inf)
+    certain = torch.where(log_p > -torch.inf, torch.inf, log_q.exp())
+    log_p, log_q = torch.where(positive, log_p, 0.0), torch.where(positive, log_q, 0.0)
     log_ratio = log_q - log_p
     # near each other as one small product; far apart as the sum itself, where e^log_ratio might overflow
     near = log_ratio.abs() < 1
-    bounded = torch.where(near, log_ratio, 0.0)
+    close = log_p.exp() * expm1_gap(torch.where(near, log_ratio, 0.0))
     far = log_q.exp() - log_p.exp() - log_p.exp() * log_ratio
-    return torch.where(near, log_p.exp() * (torch.expm1(bounded) - bounded), far)
+    return torch.where(positive, torch.where(near, close, far), certain)

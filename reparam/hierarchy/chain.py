@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints, kl_divergence
+from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
 from reparam._tensors import unwrap
-from reparam.distributions import joint_support, ours
+from reparam.distributions import closed_kl, joint_support
 from reparam.distributions.enumeration import MAX_STATES
 from reparam.families import Family
 from reparam.hierarchy.composite import Composite
@@ -143,7 +143,7 @@ def pairs_of_parts(q: Chain, p: Chain) -> dict[str, tuple[Distribution, Distribu
     """
     if not (q.is_product and p.is_product and same_layout(q, p)):
         raise NotImplementedError("the KL between chains whose parts depend on one another has no closed form.")
-    return {name: (ours(q.member(name)), ours(p.member(name))) for name in q.families}
+    return {name: (q.member(name), p.member(name)) for name in q.families}
 
 
 def same_layout(q: Chain, p: Chain) -> bool:
@@ -163,4 +163,4 @@ def _check_part(name: str, part: Distribution, family: Family, batch_shape: torc
 
 @register_kl(Chain, Chain)
 def _kl_chain_chain(q: Chain, p: Chain) -> Tensor:
-    return torch.stack([kl_divergence(*pair) for pair in pairs_of_parts(q, p).values()]).sum(0)
+    return torch.stack([closed_kl(*pair) for pair in pairs_of_parts(q, p).values()]).sum(0)
