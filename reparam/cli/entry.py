@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with _one_line_warnings(), ended_by_signals():
             check_names(given)
-            call = parsed(["version"] if given == ["--version"] else given)
+            call = _parsed_or_shown(["version"] if given == ["--version"] else given)
             call()
             sys.stdout.flush()
     except BrokenPipeError as error:  # nobody reads the output any more
@@ -66,6 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(_code(error)) from (None if isinstance(error, KeyboardInterrupt) else error)
     finally:
         drop_unread()
+
+
+def _parsed_or_shown(given: Sequence[str]) -> Callable[[], None]:
+    """What was typed, as a call; help that was shown instead has left the buffer when this raises SystemExit."""
+    try:
+        return parsed(given)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
 
 
 def _is_another_rank() -> bool:
