@@ -25,7 +25,7 @@ class Bernoulli(Distribution):
       `E[log p(b)]` of a bit `b ~ Bernoulli(x)`: what a grey pixel means as data. On {0, 1} the two agree.
 
     At a logit of `inf` or `-inf` the coin is certain: everything is the limit, without NaN, and such a logit gets no
-    gradient.
+    gradient. With `means` a score takes finite logits only.
 
     Args:
         logits: log-odds of a one, any shape, any real number or an infinite one.
@@ -76,18 +76,19 @@ class Bernoulli(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        logits, value = _bounded(self.logits), at_least_float32(value)
+        logits, value = at_least_float32(self.logits), at_least_float32(value)
+        if not self.means:  # a latent may be certain; pixels of a network are many, and two passes over them cost 1%
+            logits = _bounded(logits)
         if logits.shape != value.shape:
             logits, value = torch.broadcast_tensors(logits, value)
         # the weight of -1 turns the loss into a log-probability in place; a negation would cost two passes over x
         minus = torch.full((), -1.0, dtype=logits.dtype, device=logits.device)
         log_prob = F.binary_cross_entropy_with_logits(logits, value, weight=minus, reduction="none")
-        with torch.no_grad():  # what only an infinite logit makes so low; in place, as the loss keeps its inputs alone
-            torch.threshold_(
-                log_prob, -torch.finfo(log_prob.dtype).max * torch.finfo(log_prob.dtype).eps / 4, -torch.inf
-            )
         if self.means:
             return log_prob
+        with torch.no_grad():  # what only an infinite logit makes so low; in place, as the loss keeps its inputs alone
+            largest = torch.finfo(log_prob.dtype).max * torch.finfo(log_prob.dtype).eps / 4
+            torch.threshold_(log_prob, -largest, -torch.inf)
         return torch.where((value == 0) | (value == 1), log_prob, -torch.inf)
 
     def entropy(self) -> Tensor:
